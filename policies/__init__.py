@@ -1,0 +1,1 @@
+"""Decides from numbers; `now` is always an argument."""

@@ -1,0 +1,1 @@
+"""Gatepost's relay: SMTP in, the customer's server out, and everything that remembers."""

@@ -1,0 +1,315 @@
+"""The configuration: TOML, frozen, validated whole; an unknown key is an error."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from relay.errors import ConfigError, Fault
+
+_UNITS = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
+_SIZES = {"B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
+
+
+def parse_duration(value: object) -> timedelta:
+    """Read `90s`, `10min`, `6h`, `30d`; PydanticCustomError otherwise."""
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)", value) if isinstance(value, str) else None
+    if not match:
+        raise PydanticCustomError("duration", 'must be a duration such as "90s", "10min", "6h" or "30d"')
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+def parse_size(value: object) -> int:
+    """Read `25 MiB`, `256 KiB` or a number of bytes; PydanticCustomError otherwise."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = re.fullmatch(r"(\d+)\s*(B|KB|MB|KiB|MiB|GiB)", value) if isinstance(value, str) else None
+    if not match:
+        raise PydanticCustomError("size", 'must be a size such as "25 MiB" or "256 KiB"')
+    return int(match[1]) * _SIZES[match[2].upper()]
+
+
+def split_address(value: str) -> tuple[str, int]:
+    """Split `HOST:PORT` (IPv6 in brackets); ValueError if it is not one."""
+    host, separator, port = value.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(value)
+    return host, int(port)
+
+
+def _address(value: object) -> str:
+    try:
+        if isinstance(value, str):
+            split_address(value)
+            return value
+    except ValueError:
+        pass
+    raise PydanticCustomError("address", 'must be "HOST:PORT" with a port from 0 to 65535 (0: choose one)')
+
+
+def _network(value: object) -> str:
+    try:
+        return str(ipaddress.ip_network(str(value), strict=False))
+    except ValueError:
+        raise PydanticCustomError("network", 'must be an IP address or network such as "192.0.2.0/24"') from None
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+Address = Annotated[str, BeforeValidator(_address)]
+Network = Annotated[str, BeforeValidator(_network)]
+PositiveInt = Annotated[int, Field(ge=1)]
+Score = Annotated[float, Field(ge=-100, le=100)]
+Hostname = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, no unknown keys, no guessing between types."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class StoreConfig(Section):
+    """Where accounts, standing, journal and complaints live."""
+
+    url: str = Field("sqlite:///gatepost.db", description="sqlite:///FILE (relative to this file) or postgresql://…")
+
+
+class KeysConfig(Section):
+    """Keys kept outside the database."""
+
+    master: Path = Field(Path("keys/master.keys"), description="seals tokens and stored mail, hashes recipients")
+
+
+class Listeners(Section):
+    """HOST:PORT of each door; port 0 chooses one, an empty string switches a door off."""
+
+    submission: Address | Literal[""] = Field("0.0.0.0:587", description="STARTTLS, then AUTH")
+    submissions: Address | Literal[""] = Field("0.0.0.0:465", description="implicit TLS")
+    feedback: Address | Literal[""] = Field("0.0.0.0:25", description="complaints and bounces, only its own addresses")
+    http: Address | Literal[""] = Field("127.0.0.1:8025", description="console, API and /metrics; plain HTTP")
+    proxy_protocol_from: tuple[Network, ...] = Field((), description="load balancers that speak PROXY v1/v2")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Listeners:
+        given = [a for a in (self.submission, self.submissions, self.feedback, self.http) if a and not a.endswith(":0")]
+        if twice := {address for address in given if given.count(address) > 1}:
+            raise PydanticCustomError("listeners", "two listeners share " + ", ".join(sorted(twice)))
+        return self
+
+
+class TlsConfig(Section):
+    """The certificate of both submission doors; reloaded when the files change."""
+
+    certificate: Path = Field(Path("keys/tls.crt"), description="PEM, with its chain")
+    key: Path = Field(Path("keys/tls.key"), description="PEM, readable by its owner only")
+
+
+class Limits(Section):
+    """What one client may use (RFC 5321 §4.5.3)."""
+
+    message_size: Size = Field(parse_size("25 MiB"), description="announced by SIZE")
+    recipients: PositiveInt = Field(1000, description="per message, announced by LIMITS RCPTMAX")
+    connections_per_client: PositiveInt = Field(20, description="not logged in, per IPv4 address or IPv6 /64")
+    connections_per_minute: PositiveInt = Field(60, description="not logged in, per client")
+    sessions_per_account: PositiveInt = Field(50, description="logged in, at once")
+    connections: PositiveInt = Field(10000, description="in all, at once")
+    auth_failures_per_session: PositiveInt = Field(3, description="then 421")
+    auth_failures_per_client: PositiveInt = Field(10, description="different wrong passwords per client in 15 min")
+    errors_soft: PositiveInt = Field(5, description="after these, each error costs a second")
+    errors_hard: PositiveInt = Field(10, description="then 421")
+    junk_commands: PositiveInt = Field(100, description="NOOP, RSET, VRFY, EHLO between messages, then 421")
+    received_headers: PositiveInt = Field(50, description="more is a loop")
+    command_timeout: Duration = Field(parse_duration("300s"), description="wait for a command")
+    greeting_timeout: Duration = Field(parse_duration("60s"), description="wait for a command before AUTH")
+    tls_timeout: Duration = Field(parse_duration("10s"), description="TLS handshake")
+    data_timeout: Duration = Field(parse_duration("180s"), description="silence during DATA")
+    data_bytes_per_second: PositiveInt = Field(500, description="mean after 60 s of DATA, slower is cut")
+    exempt: tuple[Network, ...] = Field(("127.0.0.0/8", "::1/128"), description="limits per client do not bind these")
+
+
+class AuthConfig(Section):
+    """How logins are checked and remembered."""
+
+    remember: Duration = Field(parse_duration("5min"), description="a verified password is not hashed again")
+    hash_threads: PositiveInt = Field(2, description="argon2id runs off the event loop")
+
+
+class ScreeningConfig(Section):
+    """Thresholds in points, rules of your own, and changed scores."""
+
+    tag: Score = Field(4.0, description="from here a header tells the customer's server")
+    hold: Score = Field(7.0, description="from here staff look first")
+    refuse: Score = Field(12.0, description="from here the client is told why")
+    rules: tuple[Path, ...] = Field((), description="files or folders of TOML rules, beside the shipped ones")
+    python_rules: tuple[str, ...] = Field((), description="entry points of group screening.rules to load, by name")
+    scores: dict[str, Score] = Field(default_factory=dict, description="rule = score, over the rule's own")
+    off: tuple[str, ...] = Field((), description="rules that are switched off")
+    shadow: tuple[str, ...] = Field((), description="rules that are recorded but do not count")
+    model: Path | Literal[""] = Field("", description="a trained classifier; empty: the shipped one")
+    deadline: Duration = Field(parse_duration("20s"), description="for everything about one message")
+    failure: Literal["skip", "defer"] = Field("defer", description="when screening itself fails")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScreeningConfig:
+        if not self.tag <= self.hold <= self.refuse:
+            raise PydanticCustomError("thresholds", "must satisfy tag <= hold <= refuse")
+        return self
+
+
+class FeedbackConfig(Section):
+    """Where complaints and bounces come in."""
+
+    addresses: tuple[str, ...] = Field(("fbl@relay.example",), min_length=1, description="the first goes into CFBL-Address")
+    message_size: Size = Field(parse_size("2 MiB"), description="of one report")
+    token_days: PositiveInt = Field(90, description="a report about older mail counts for nothing")
+
+
+class SigningConfig(Section):
+    """The provider's DKIM identity; customers' domains are added by `gatepost dkim add`."""
+
+    domain: Hostname = Field("relay.example", description="d= of the provider's signature")
+    selector: Hostname = Field("gatepost", description="s=")
+    key: Path = Field(Path("keys/dkim.pem"), description="RSA of at least 2048 bits, or Ed25519; PEM")
+    sender_id: Hostname = Field("gatepost", description="last field of Feedback-ID")
+
+
+class UpstreamConfig(Section):
+    """How the customers' servers are spoken to."""
+
+    connect_timeout: Duration = Field(parse_duration("10s"), description="TCP and TLS")
+    reply_timeout: Duration = Field(parse_duration("60s"), description="greeting, EHLO, MAIL, RCPT")
+    connections_per_server: PositiveInt = Field(20, description="at once, per process")
+    idle: Duration = Field(parse_duration("60s"), description="an unused connection is kept this long")
+    verify_tls: bool = Field(False, description="refuse servers whose certificate does not match")  # noqa: FBT003
+    allow_private: tuple[Network, ...] = Field((), description="private networks that customers may name")
+
+
+class PolicyConfig(Section):
+    """Files that decide about accounts."""
+
+    ladder: Path | Literal[""] = Field("", description="empty: the shipped policies/ladder.toml")
+    support_addresses: tuple[str, ...] = Field((), description="reachable in every standing but closed")
+    identity: Literal["enforce", "flag", "observe"] = Field("enforce", description="senders must belong to the account")
+
+
+class Retention(Section):
+    """How long personal data is kept."""
+
+    journal: Duration = Field(parse_duration("90d"), description="message rows")
+    logins: Duration = Field(parse_duration("30d"), description="login history")
+    reports: Duration = Field(parse_duration("90d"), description="sealed copies of reports")
+
+
+class OutboxConfig(Section):
+    """Mail that waits: retries, held mail, in-doubt answers."""
+
+    folder: Path = Field(Path("spool"), description="bodies over 64 KiB, sealed; relative to this file")
+    first_retry: Duration = Field(parse_duration("5min"), description="then times 1.5")
+    longest_retry: Duration = Field(parse_duration("4h"), description="no pause is longer")
+    lifetime: Duration = Field(parse_duration("5d"), description="then the sender is told")
+    delay_notice: Duration = Field(parse_duration("4h"), description="then the sender hears of a delay")
+    hold_days: PositiveInt = Field(7, description="held mail is kept this long")
+    concurrency: PositiveInt = Field(5, description="deliveries at once to one server")
+
+
+class Config(Section):
+    """gatepost.toml, whole."""
+
+    hostname: Hostname = Field("relay.example", description="in the greeting and in Received")
+    workers: PositiveInt | Literal["auto"] = Field(1, description='edge processes; "auto": one a core')
+    loop: Literal["uvloop", "asyncio"] = Field("uvloop", description="event loop")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log lines on stderr")
+    store: StoreConfig = StoreConfig()
+    keys: KeysConfig = KeysConfig()
+    listeners: Listeners = Listeners()
+    tls: TlsConfig = TlsConfig()
+    limits: Limits = Limits()
+    auth: AuthConfig = AuthConfig()
+    screening: ScreeningConfig = ScreeningConfig()
+    feedback: FeedbackConfig = FeedbackConfig()
+    signing: SigningConfig = SigningConfig()
+    upstream: UpstreamConfig = UpstreamConfig()
+    policy: PolicyConfig = PolicyConfig()
+    outbox: OutboxConfig = OutboxConfig()
+    retention: Retention = Retention()
+    #: the folder of the file; relative paths start here
+    folder: Path = Field(Path("."), exclude=True)
+
+    def path(self, value: Path) -> Path:
+        """Return `value` below the configuration's folder unless it is absolute."""
+        return value if value.is_absolute() else self.folder / value
+
+
+def load(path: Path) -> Config:
+    """Read and validate the file; ConfigError with every fault at once."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigError([Fault(str(path), "cannot be read", error.strerror or "unreadable")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Fault(f"{path.name}", f"byte {error.start}", "must be UTF-8")]) from error
+    return parse(text, path.parent, path.name)
+
+
+def parse(text: str, folder: Path, name: str = "gatepost.toml") -> Config:
+    """Validate the text of a configuration; ConfigError with every fault at once."""
+    if text.startswith("\ufeff"):
+        raise ConfigError([Fault(name, "line 1", "must not start with a byte order mark")])
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([Fault(name, "not TOML", str(error))]) from error
+    if "folder" in raw:
+        raise ConfigError([Fault("folder", repr(raw["folder"]), "unknown key")])
+    try:
+        return Config.model_validate({**raw, "folder": folder})
+    except ValidationError as error:
+        raise ConfigError(_faults(error)) from error
+
+
+def _faults(error: ValidationError) -> list[Fault]:
+    seen: dict[str, Fault] = {}
+    for item in error.errors(include_url=False):
+        parts = [part for part in item["loc"] if not _is_branch(part)]
+        where = ".".join(str(part) for part in parts)
+        if item["type"] == "extra_forbidden":
+            fault = Fault(where, "unknown key", "not a setting of Gatepost", _suggestion(parts))
+        else:
+            given = "" if item["type"] in ("listeners", "thresholds") else repr(item["input"])
+            fault = Fault(where, given[:80] or "this table", item["msg"][:1].lower() + item["msg"][1:])
+        if where not in seen or item["type"] != "literal_error":
+            seen[where] = fault
+    return list(seen.values())
+
+
+def _is_branch(part: str | int) -> bool:
+    """Tell whether pydantic put the name of a union's branch into the location."""
+    return isinstance(part, str) and (part.startswith(("function-", "literal[", "constrained-", "lax-or-")) or part in ("int", "str", "path"))
+
+
+def _suggestion(parts: list[Any]) -> str:
+    section: type[BaseModel] = Config
+    for part in parts[:-1]:
+        field = section.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return ""
+        section = field.annotation
+    close = difflib.get_close_matches(str(parts[-1]), section.model_fields, n=1, cutoff=0.6)
+    return close[0] if close else ""
+
+
+def allowed_values(annotation: object) -> tuple[object, ...]:
+    """Return the values of a Literal, for the commented file that `init` writes."""
+    return get_args(annotation) if getattr(annotation, "__origin__", None) is Literal else ()

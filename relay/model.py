@@ -1,0 +1,182 @@
+"""The nouns of the relay: who pays, which server, who sends, and in what standing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """What an account, server or customer may do; later members are stricter."""
+
+    ACTIVE = "active"
+    THROTTLED = "throttled"
+    DEACTIVATED = "deactivated"
+    SUSPENDED = "suspended"
+    CLOSED = "closed"
+
+    @property
+    def severity(self) -> int:
+        """Return 0 for active up to 4 for closed; the highest severity of three levels wins."""
+        return list(State).index(self)
+
+    @property
+    def may_send(self) -> bool:
+        """Return whether recipients are taken (a throttled sender's mail waits, but is taken)."""
+        return self in (State.ACTIVE, State.THROTTLED)
+
+
+class Level(StrEnum):
+    """What a standing belongs to."""
+
+    ACCOUNT = "account"
+    SERVER = "server"
+    CUSTOMER = "customer"
+
+
+class AccountClass(StrEnum):
+    """What kind of sender an account is; sets caps and budgets."""
+
+    PERSON = "person"
+    APP = "app"
+    BULK = "bulk"
+    LIST = "list"
+
+
+class Mode(StrEnum):
+    """Whether decisions bite."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+
+
+class Tls(StrEnum):
+    """How a customer's server is reached."""
+
+    NONE = "none"
+    STARTTLS = "starttls"
+    IMPLICIT = "implicit"
+
+
+class UpstreamAuth(StrEnum):
+    """How Gatepost logs in at a customer's server."""
+
+    NONE = "none"
+    PASSTHROUGH = "passthrough"
+    RELAY = "relay"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One level's standing and why; `version` is what a compare-and-set compares."""
+
+    state: State
+    since: datetime
+    until: datetime | None = None
+    reason: str = ""
+    case_id: str | None = None
+    set_by: str = "staff"
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who pays."""
+
+    id: int
+    name: str
+    standing: Standing
+    mode: Mode = Mode.ENFORCE
+    contact: str = ""
+    brand: str = ""
+    phone: str = ""
+    language: str = "en"
+    parent_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The mail server set up for a customer; `hosts` are HOST:PORT, tried in order."""
+
+    id: int
+    customer_id: int
+    name: str
+    hosts: tuple[str, ...]
+    standing: Standing
+    tls: Tls = Tls.NONE
+    auth: UpstreamAuth = UpstreamAuth.NONE
+    relay_login: str = ""
+    relay_secret_file: str = ""
+    #: Logins at these domains may be created at their first good pass-through login.
+    provision_domains: tuple[str, ...] = ()
+    #: False: the customer named the hosts, so private addresses are refused at connect.
+    trusted_hosts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One secret of an account; `hash` is argon2id, empty where only a fingerprint is known."""
+
+    id: int
+    hash: str = field(repr=False)
+    #: keyed hash of the password (Keyring.fingerprint); recognises a blocked one, proves nothing.
+    fingerprint: bytes = field(repr=False)
+    blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A login that sends, with the customer and server it belongs to."""
+
+    id: int
+    login: str
+    customer: Customer
+    server: Server
+    standing: Standing
+    senders: tuple[str, ...] = ()
+    klass: AccountClass = AccountClass.APP
+    credentials: tuple[Credential, ...] = ()
+    created_at: datetime | None = None
+
+    @property
+    def effective(self) -> Standing:
+        """Return the strictest of the account's, its server's and its customer's standing."""
+        levels = (self.standing, self.server.standing, self.customer.standing)
+        return max(levels, key=lambda standing: standing.state.severity)
+
+
+class Grade(StrEnum):
+    """How much a report proves (DESIGN.md, invariant 5)."""
+
+    A = "A"  #: our token and an authenticated, listed reporter: votes in rates
+    B = "B"  #: our token alone: absolute counts and staff
+    C = "C"  #: no token: the server's tally and staff
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """What one report said, how it was authenticated, and which message and recipient it means."""
+
+    id: str
+    received_at: datetime
+    feedback_type: str
+    grade: Grade
+    reporter: str
+    account_id: int | None
+    message_id: str | None
+    recipient_hash: bytes | None
+    counted: bool
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bounce:
+    """What one delivery report said of one recipient."""
+
+    recipient: str
+    status: str
+    diagnostic: str
+    permanent: bool
+    message_id: str | None = None
+    account_id: int | None = None

@@ -1,0 +1,1 @@
+"""The submission edge: pure parsers and one aiosmtpd subclass."""

@@ -1,0 +1,1 @@
+"""Scores a message; knows no socket, account or database."""

@@ -1,0 +1,43 @@
+"""What screening found, in a form that explains itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One rule that said yes, its score (points, may be negative) and the words that made it say so."""
+
+    rule: str
+    score: float
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Everything that screening says about one message; `score` is computed, never stored apart."""
+
+    hits: tuple[Hit, ...] = ()
+    #: checks that gave no answer (deadline, error), by name
+    unanswered: tuple[str, ...] = ()
+    ruleset: str = ""
+    milliseconds: float = 0.0
+    #: structural reason to refuse whatever the score (ambiguous From, too deep), as a person would say it
+    malformed: str = ""
+    timings: dict[str, float] = field(default_factory=dict, compare=False)
+
+    @property
+    def score(self) -> float:
+        """Return the sum of the hits' scores, rounded to a hundredth of a point."""
+        return round(sum(hit.score for hit in self.hits), 2)
+
+    @property
+    def top(self) -> tuple[Hit, ...]:
+        """Return the hits that raised the score, strongest first."""
+        return tuple(sorted((hit for hit in self.hits if hit.score > 0), key=lambda hit: -hit.score))
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the hits as the command line and the journal write them."""
+        return [{"rule": hit.rule, "score": hit.score, "evidence": hit.evidence} for hit in self.hits]
