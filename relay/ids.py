@@ -1,0 +1,44 @@
+"""Names for messages and cases: random, unguessable, easy to read over the telephone."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from relay.clock import micros
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+#: Crockford's base 32, lower case: no i, l, o, u.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def _base32(number: int, digits: int) -> str:
+    return "".join(_ALPHABET[number >> 5 * place & 31] for place in reversed(range(digits)))
+
+
+def message_id(now: datetime) -> str:
+    """Return a new 16-character id: 40 bits of seconds/64 (they sort by time), 40 random bits."""
+    return _base32(((micros(now) // 15625 & (1 << 40) - 1) << 40) | secrets.randbits(40), 16)
+
+
+def case_id() -> str:
+    """Return a new id for a decision or a hold, as `7k3m-9qxd`."""
+    digits = _base32(secrets.randbits(40), 8)
+    return f"{digits[:4]}-{digits[4:]}"
+
+
+def message_id_bytes(text: str) -> bytes:
+    """Pack a message id into the 10 bytes that a token carries; ValueError if it is not one."""
+    number = 0
+    for digit in text:
+        number = number << 5 | _ALPHABET.index(digit)
+    if len(text) != 16:
+        raise ValueError(text)
+    return number.to_bytes(10, "big")
+
+
+def message_id_text(packed: bytes) -> str:
+    """Unpack what `message_id_bytes` packed."""
+    return _base32(int.from_bytes(packed, "big"), 16)
