@@ -62,7 +62,9 @@ def _network(value: object) -> str:
     try:
         return str(ipaddress.ip_network(str(value), strict=False))
     except ValueError:
-        raise PydanticCustomError("network", 'must be an IP address or network such as "192.0.2.0/24"') from None
+        raise PydanticCustomError(
+            "network", 'must be an IP address or network such as "192.0.2.0/24"'
+        ) from None
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
@@ -83,13 +85,17 @@ class Section(BaseModel):
 class StoreConfig(Section):
     """Where accounts, standing, journal and complaints live."""
 
-    url: str = Field("sqlite:///gatepost.db", description="sqlite:///FILE (relative to this file) or postgresql://…")
+    url: str = Field(
+        "sqlite:///gatepost.db", description="sqlite:///FILE (relative to this file) or postgresql://…"
+    )
 
 
 class KeysConfig(Section):
     """Keys kept outside the database."""
 
-    master: Path = Field(Path("keys/master.keys"), description="seals tokens and stored mail, hashes recipients")
+    master: Path = Field(
+        Path("keys/master.keys"), description="seals tokens and stored mail, hashes recipients"
+    )
 
 
 class Listeners(Section):
@@ -97,13 +103,19 @@ class Listeners(Section):
 
     submission: Address | Literal[""] = Field("0.0.0.0:587", description="STARTTLS, then AUTH")
     submissions: Address | Literal[""] = Field("0.0.0.0:465", description="implicit TLS")
-    feedback: Address | Literal[""] = Field("0.0.0.0:25", description="complaints and bounces, only its own addresses")
+    feedback: Address | Literal[""] = Field(
+        "0.0.0.0:25", description="complaints and bounces, only its own addresses"
+    )
     http: Address | Literal[""] = Field("127.0.0.1:8025", description="console, API and /metrics; plain HTTP")
     proxy_protocol_from: tuple[Network, ...] = Field((), description="load balancers that speak PROXY v1/v2")
 
     @model_validator(mode="after")
     def _distinct(self) -> Listeners:
-        given = [a for a in (self.submission, self.submissions, self.feedback, self.http) if a and not a.endswith(":0")]
+        given = [
+            a
+            for a in (self.submission, self.submissions, self.feedback, self.http)
+            if a and not a.endswith(":0")
+        ]
         if twice := {address for address in given if given.count(address) > 1}:
             raise PydanticCustomError("listeners", "two listeners share " + ", ".join(sorted(twice)))
         return self
@@ -126,7 +138,9 @@ class Limits(Section):
     sessions_per_account: PositiveInt = Field(50, description="logged in, at once")
     connections: PositiveInt = Field(10000, description="in all, at once")
     auth_failures_per_session: PositiveInt = Field(3, description="then 421")
-    auth_failures_per_client: PositiveInt = Field(10, description="different wrong passwords per client in 15 min")
+    auth_failures_per_client: PositiveInt = Field(
+        10, description="different wrong passwords per client in 15 min"
+    )
     errors_soft: PositiveInt = Field(5, description="after these, each error costs a second")
     errors_hard: PositiveInt = Field(10, description="then 421")
     junk_commands: PositiveInt = Field(100, description="NOOP, RSET, VRFY, EHLO between messages, then 421")
@@ -136,7 +150,9 @@ class Limits(Section):
     tls_timeout: Duration = Field(parse_duration("10s"), description="TLS handshake")
     data_timeout: Duration = Field(parse_duration("180s"), description="silence during DATA")
     data_bytes_per_second: PositiveInt = Field(500, description="mean after 60 s of DATA, slower is cut")
-    exempt: tuple[Network, ...] = Field(("127.0.0.0/8", "::1/128"), description="limits per client do not bind these")
+    exempt: tuple[Network, ...] = Field(
+        ("127.0.0.0/8", "::1/128"), description="limits per client do not bind these"
+    )
 
 
 class AuthConfig(Section):
@@ -153,7 +169,9 @@ class ScreeningConfig(Section):
     hold: Score = Field(7.0, description="from here staff look first")
     refuse: Score = Field(12.0, description="from here the client is told why")
     rules: tuple[Path, ...] = Field((), description="files or folders of TOML rules, beside the shipped ones")
-    python_rules: tuple[str, ...] = Field((), description="entry points of group screening.rules to load, by name")
+    python_rules: tuple[str, ...] = Field(
+        (), description="entry points of group screening.rules to load, by name"
+    )
     scores: dict[str, Score] = Field(default_factory=dict, description="rule = score, over the rule's own")
     off: tuple[str, ...] = Field((), description="rules that are switched off")
     shadow: tuple[str, ...] = Field((), description="rules that are recorded but do not count")
@@ -171,7 +189,9 @@ class ScreeningConfig(Section):
 class FeedbackConfig(Section):
     """Where complaints and bounces come in."""
 
-    addresses: tuple[str, ...] = Field(("fbl@relay.example",), min_length=1, description="the first goes into CFBL-Address")
+    addresses: tuple[str, ...] = Field(
+        ("fbl@relay.example",), min_length=1, description="the first goes into CFBL-Address"
+    )
     message_size: Size = Field(parse_size("2 MiB"), description="of one report")
     token_days: PositiveInt = Field(90, description="a report about older mail counts for nothing")
 
@@ -201,7 +221,9 @@ class PolicyConfig(Section):
 
     ladder: Path | Literal[""] = Field("", description="empty: the shipped policies/ladder.toml")
     support_addresses: tuple[str, ...] = Field((), description="reachable in every standing but closed")
-    identity: Literal["enforce", "flag", "observe"] = Field("enforce", description="senders must belong to the account")
+    identity: Literal["enforce", "flag", "observe"] = Field(
+        "enforce", description="senders must belong to the account"
+    )
 
 
 class Retention(Section):
@@ -245,7 +267,7 @@ class Config(Section):
     outbox: OutboxConfig = OutboxConfig()
     retention: Retention = Retention()
     #: the folder of the file; relative paths start here
-    folder: Path = Field(Path("."), exclude=True)
+    folder: Path = Field(Path(), exclude=True)
 
     def path(self, value: Path) -> Path:
         """Return `value` below the configuration's folder unless it is absolute."""
@@ -296,14 +318,21 @@ def _faults(error: ValidationError) -> list[Fault]:
 
 def _is_branch(part: str | int) -> bool:
     """Tell whether pydantic put the name of a union's branch into the location."""
-    return isinstance(part, str) and (part.startswith(("function-", "literal[", "constrained-", "lax-or-")) or part in ("int", "str", "path"))
+    return isinstance(part, str) and (
+        part.startswith(("function-", "literal[", "constrained-", "lax-or-"))
+        or part in ("int", "str", "path")
+    )
 
 
 def _suggestion(parts: list[Any]) -> str:
     section: type[BaseModel] = Config
     for part in parts[:-1]:
         field = section.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+        if (
+            field is None
+            or not isinstance(field.annotation, type)
+            or not issubclass(field.annotation, BaseModel)
+        ):
             return ""
         section = field.annotation
     close = difflib.get_close_matches(str(parts[-1]), section.model_fields, n=1, cutoff=0.6)

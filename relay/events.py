@@ -1,0 +1,133 @@
+"""Everything that happens in Gatepost, past tense; each is one log line and its metrics.
+
+No event carries an address, a subject, a body or a secret: ids, logins and closed words only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class MessageHandled:
+    """The canonical line of a message: what was decided, what was answered, and how long each stage took."""
+
+    name: ClassVar[str] = "message"
+    level: ClassVar[str] = "info"
+    id: str
+    login: str
+    action: str  #: deliver, tag, hold, refuse, defer
+    outcome: str  #: forwarded, queued, held, refused, deferred
+    score: float
+    rules: tuple[str, ...]
+    reply: str
+    size_bytes: int
+    recipients: int
+    reason: str = ""
+    stages_ms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientRefused:
+    """A recipient was refused before any content."""
+
+    name: ClassVar[str] = "recipient_refused"
+    level: ClassVar[str] = "info"
+    login: str
+    why: str  #: standing, upstream, suppressed, limit
+    reply: str
+    case_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginTried:
+    """Somebody logged in, or failed to."""
+
+    name: ClassVar[str] = "login"
+    level: ClassVar[str] = "info"
+    login: str
+    ok: bool
+    mechanism: str
+    peer_ip: str
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportTaken:
+    """A complaint, bounce or other report came in."""
+
+    name: ClassVar[str] = "report"
+    level: ClassVar[str] = "info"
+    id: str
+    kind: str  #: complaint, bounce, unknown
+    grade: str  #: A, B, C or empty
+    counted: bool
+    login: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StandingChanged:
+    """An account, server or customer has a new standing."""
+
+    name: ClassVar[str] = "standing"
+    level: ClassVar[str] = "warning"
+    subject: str
+    to_state: str
+    set_by: str
+    case_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamFailed:
+    """A customer's server could not be used."""
+
+    name: ClassVar[str] = "upstream_failed"
+    level: ClassVar[str] = "warning"
+    server: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigReloaded:
+    """The configuration was read again; `ok` false means that the old one stays."""
+
+    name: ClassVar[str] = "config_reloaded"
+    level: ClassVar[str] = "warning"
+    ok: bool
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BugFound:
+    """An exception that nobody expected; the traceback is for the log only."""
+
+    name: ClassVar[str] = "bug"
+    level: ClassVar[str] = "error"
+    where: str
+    error: str
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifecycle:
+    """The daemon started, drained or stopped."""
+
+    name: ClassVar[str] = "daemon"
+    level: ClassVar[str] = "info"
+    what: str
+
+
+Event = (
+    MessageHandled
+    | RecipientRefused
+    | LoginTried
+    | ReportTaken
+    | StandingChanged
+    | UpstreamFailed
+    | ConfigReloaded
+    | BugFound
+    | Lifecycle
+)
