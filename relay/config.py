@@ -246,6 +246,17 @@ class OutboxConfig(Section):
     concurrency: PositiveInt = Field(5, description="deliveries at once to one server")
 
 
+class ConsoleConfig(Section):
+    """The staff console and the API, behind the http listener."""
+
+    url: Annotated[str, Field(pattern=r"^(https?://[^/\s]+)?$")] = Field(
+        "", description="what staff type, as https://console.example; its https makes cookies Secure; empty: any"
+    )
+    proxies: tuple[Network, ...] = Field((), description="whose X-Forwarded-For and -Proto are believed")
+    idle: Duration = Field(parse_duration("30min"), description="then staff log in again")
+    longest: Duration = Field(parse_duration("12h"), description="then too, however busy they were")
+
+
 class Config(Section):
     """gatepost.toml, whole."""
 
@@ -265,6 +276,7 @@ class Config(Section):
     upstream: UpstreamConfig = UpstreamConfig()
     policy: PolicyConfig = PolicyConfig()
     outbox: OutboxConfig = OutboxConfig()
+    console: ConsoleConfig = ConsoleConfig()
     retention: Retention = Retention()
     #: the folder of the file; relative paths start here
     folder: Path = Field(Path(), exclude=True)
