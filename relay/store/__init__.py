@@ -1,0 +1,1 @@
+"""Everything that must survive: SQL lives here and nowhere else."""

@@ -1,0 +1,144 @@
+"""How connections to SQLite and PostgreSQL are made, and how their errors become ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+
+from relay.errors import Conflict, RelayError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: How long a lock is waited for; callers hear within 10 s that the store is busy.
+LOCK_SECONDS = 5
+STATEMENT_SECONDS = 30
+_POSTGRES = {
+    "connect_timeout": LOCK_SECONDS,
+    # a server that vanished without a word is noticed in 10 s, also while we wait for it
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": (
+        f"-c lock_timeout={LOCK_SECONDS}s -c statement_timeout={STATEMENT_SECONDS}s"
+        " -c idle_in_transaction_session_timeout=60s -c timezone=UTC -c synchronous_commit=on"
+    ),
+}
+
+
+class OutcomeUnknown(StoreError):
+    """The transaction may or may not have been committed: look for its row before trying again."""
+
+
+def database_url(url: str, folder: Path) -> URL:
+    """Read a store URL; a relative SQLite path starts at `folder`; StoreError if it is neither database."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError("store.url: must be sqlite:///FILE or postgresql://USER@HOST/NAME") from None
+    if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername == "sqlite" and parsed.database not in (None, "", ":memory:"):
+        return parsed.set(database=str(folder.absolute() / str(parsed.database)))
+    raise StoreError("store.url: must be sqlite:///FILE or postgresql://USER@HOST/NAME")
+
+
+def connect(url: URL, *, read_only: bool, size: int) -> Engine:
+    """Return an engine of `size` connections; nothing is opened yet."""
+    common: dict[str, Any] = {
+        "hide_parameters": True,  # parameters are people: they stay out of error texts
+        "json_serializer": _dumps,
+        "pool_size": size,
+        "max_overflow": 0 if read_only else 4,
+        "pool_timeout": LOCK_SECONDS,
+    }
+    if url.get_backend_name() == "sqlite":
+        arguments = {"timeout": LOCK_SECONDS, "check_same_thread": False}
+        engine = create_engine(url, connect_args=arguments, **common)
+        _prepare_sqlite(engine, read_only=read_only)
+        return engine
+    return create_engine(url, connect_args=_POSTGRES, pool_pre_ping=True, **common)
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def _prepare_sqlite(engine: Engine, *, read_only: bool) -> None:
+    """Begin for ourselves: the driver's own way leaves a SELECT outside the transaction that follows it."""
+
+    @event.listens_for(engine, "connect")
+    def _(connection: sqlite3.Connection, _record: object) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA cache_size=-16384")
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
+
+    @event.listens_for(engine, "begin")
+    def _(connection: Any) -> None:
+        # IMMEDIATE: a deferred transaction that writes later fails "locked" at once, whatever the timeout
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def create_private(path: Path) -> None:
+    """Create an SQLite file that only its owner reads; its WAL inherits the mode."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+
+
+@contextmanager
+def edge() -> Iterator[None]:
+    """Turn every database error into StoreError, a violated key into Conflict; no value gets into a text."""
+    try:
+        yield
+    except IntegrityError as error:
+        raise Conflict(describe(error)).with_traceback(error.__traceback__) from None
+    except SQLAlchemyError as error:
+        raise StoreError(describe(error)).with_traceback(error.__traceback__) from None
+
+
+def describe(error: BaseException) -> str:
+    """Say what the database said, without the row that it said it about."""
+    original = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    if primary := getattr(getattr(original, "diag", None), "message_primary", None):
+        return f"{type(original).__name__}: {primary}"
+    return f"{type(original).__name__}: {str(original).splitlines()[0] if str(original) else ''}"
+
+
+#: SQLSTATE of PostgreSQL: serialisation failure, deadlock, lock not available.
+_LOST_RACES = {"40001", "40P01", "55P03"}
+
+
+def is_lost_race(error: BaseException) -> bool:
+    """Return whether the same work may succeed if it is simply done again."""
+    original = error.orig if isinstance(error, DBAPIError) else None
+    if isinstance(original, sqlite3.OperationalError):
+        return "locked" in str(original) or "busy" in str(original)
+    return getattr(original, "sqlstate", None) in _LOST_RACES
+
+
+def is_fault_of_store(error: BaseException) -> bool:
+    """Return whether the store, not the work, is to blame: health goes red until a probe succeeds."""
+    if isinstance(error, RelayError) or not isinstance(error, SQLAlchemyError):
+        return False
+    if not isinstance(error, DBAPIError):
+        return True
+    original = error.orig
+    if isinstance(original, sqlite3.Error):
+        return type(original) in (sqlite3.OperationalError, sqlite3.DatabaseError, sqlite3.InterfaceError)
+    state = getattr(original, "sqlstate", None)
+    # 22 bad data, 23 broken constraint: the work's. 42 is ours to fix: a missing table or column.
+    return state is None or str(state)[:2] not in ("22", "23")

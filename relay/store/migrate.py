@@ -1,0 +1,52 @@
+"""Brings a database to this version's tables: all or nothing, once, whoever else tries at the same time."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING
+
+from sqlalchemy import inspect, text
+
+from relay.errors import StoreError
+from relay.store.schema import REVISION
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+#: Any fixed number; every Gatepost that migrates this database takes the same lock.
+_LOCK = 4_037_202_611
+
+
+def upgrade(engine: Engine) -> None:
+    """Run the migrations that are missing, in one transaction (both databases can); StoreError if it is newer."""
+    with engine.connect() as connection, connection.begin():
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        if revision(connection) != REVISION:
+            _run(connection)
+
+
+def revision(connection: Connection) -> str:
+    """Return the revision of the database, empty for an empty one."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def _run(connection: Connection) -> None:
+    # imported here: every command starts without it, nearly none needs it
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    with as_file(files("relay.store").joinpath("migrations")) as folder:
+        config = Config()
+        config.set_main_option("script_location", str(folder).replace("%", "%%"))
+        config.attributes["connection"] = connection
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        found = revision(connection)
+        if found and found not in known:
+            raise StoreError(
+                f"the database is at revision {found}, newer than this Gatepost knows ({REVISION})"
+            )
+        command.upgrade(config, "head")

@@ -1,0 +1,1 @@
+"""Alembic's scripts; read by relay.store.migrate, never run by hand."""

@@ -1,0 +1,454 @@
+"""All tables, once; times are integer microseconds UTC (relay.clock.micros), people are keyed hashes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    DDL,
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    event,
+    false,
+    text,
+    true,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+#: The alembic revision that these tables are.
+REVISION = "0001"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class Words(TypeDecorator[str]):
+    """Text that either database takes: NUL and lone surrogates (hostile input has both) become U+FFFD."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Clean what a client may have written; plain ASCII, the usual case, passes at once."""
+        if value is None or (value.isascii() and "\0" not in value):
+            return value
+        return (
+            value.replace("\0", "\ufffd").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        )
+
+
+#: 64 bits everywhere; SQLite gives out row numbers only to INTEGER.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _words(name: str, **more: Any) -> Column[str]:
+    return Column(name, Words, nullable=False, server_default=text("''"), **more)
+
+
+def _json(name: str, default: str) -> Column[Any]:
+    return Column(name, JSON, nullable=False, server_default=text(f"'{default}'"))
+
+
+def _moment(name: str, **more: Any) -> Column[int]:
+    return Column(name, BigInteger, **{"nullable": False, **more})
+
+
+def _number(name: str, **more: Any) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"), **more)
+
+
+def _standing() -> list[Column[Any]]:
+    """Return the columns of a standing; customers, servers and accounts have the same."""
+    return [
+        Column("state", Words, nullable=False, server_default=text("'active'")),
+        _moment("since_us"),
+        _moment("until_us", nullable=True),
+        _words("reason"),
+        Column("case_id", Words),
+        Column("set_by", Words, nullable=False, server_default=text("'staff'")),
+        _number("standing_version"),
+    ]
+
+
+customer = Table(
+    "customer",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Words, nullable=False, unique=True),
+    Column("mode", Words, nullable=False),
+    _words("contact"),
+    _words("brand"),
+    _words("phone"),
+    Column("language", Words, nullable=False, server_default=text("'en'")),
+    Column("parent_id", ForeignKey("customer.id")),
+    _moment("created_us"),
+    *_standing(),
+    sqlite_autoincrement=True,  # an id is never given out twice: tokens and hashes outlive their owners
+)
+
+server = Table(
+    "server",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("customer_id", ForeignKey("customer.id"), nullable=False, index=True),
+    Column("name", Words, nullable=False, unique=True),
+    _json("hosts", "[]"),
+    Column("tls", Words, nullable=False),
+    Column("auth", Words, nullable=False),
+    _words("relay_login"),
+    _words("relay_secret_file"),
+    _json("provision_domains", "[]"),
+    Column("trusted_hosts", Boolean, nullable=False, server_default=true()),
+    _moment("created_us"),
+    *_standing(),
+    sqlite_autoincrement=True,
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("login", Words, nullable=False),
+    # the login as it is compared: lower case
+    Column("login_key", Words, nullable=False, unique=True),
+    Column("customer_id", ForeignKey("customer.id"), nullable=False, index=True),
+    Column("server_id", ForeignKey("server.id"), nullable=False, index=True),
+    Column("klass", Words, nullable=False),
+    _json("senders", "[]"),
+    _moment("created_us"),
+    *_standing(),
+    Index(None, "state", "until_us"),  # who comes back, and when
+    sqlite_autoincrement=True,
+)
+
+credential = Table(
+    "credential",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", ForeignKey("account.id"), nullable=False, index=True),
+    _words("hash"),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("blocked", Boolean, nullable=False, server_default=false()),
+    _moment("created_us"),
+    _moment("blocked_us", nullable=True),
+    sqlite_autoincrement=True,
+)
+
+reporter = Table(
+    "reporter",
+    metadata,
+    Column("domain", Words, primary_key=True),
+    _json("covers", "[]"),
+    Column("dkim_key", Words),
+    _moment("added_us"),
+)
+
+dkim_key = Table(
+    "dkim_key",
+    metadata,
+    Column("domain", Words, primary_key=True),
+    Column("selector", Words, nullable=False),
+    Column("key_file", Words, nullable=False),
+    Column("customer_id", ForeignKey("customer.id")),
+    _moment("added_us"),
+)
+
+# The journal: one row a message, written in groups. No foreign keys: rows outlive accounts, and a check a row costs.
+message = Table(
+    "message",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("account_id", BigInteger, nullable=False),
+    Column("customer_id", BigInteger, nullable=False),
+    _moment("at_us"),
+    Column("action", Words, nullable=False),
+    Column("score", Float, nullable=False, server_default=text("0")),
+    _json("hits", "[]"),
+    _words("malformed"),
+    Column("reply_code", Integer, nullable=False, server_default=text("0")),
+    _words("reply_text"),
+    _number("size"),
+    Column("recipient_count", Integer, nullable=False, server_default=text("0")),
+    # 32 bytes a recipient: its keyed hash, then its domain's
+    Column("recipients", LargeBinary, nullable=False),
+    Column("body_hash", LargeBinary),
+    Column("message_id_hash", LargeBinary),
+    _words("client_network"),
+    _json("unanswered", "[]"),
+    _words("ruleset"),
+    _json("stages", "{}"),
+    Index(None, "account_id", "at_us"),
+    Index(None, "at_us"),
+)
+
+# Counters of an account in buckets of ten minutes of arrival.
+tally = Table(
+    "tally",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("bucket_us", BigInteger, primary_key=True, autoincrement=False),
+    Column("name", Words, primary_key=True),
+    _number("value"),
+    sqlite_with_rowid=False,
+)
+
+# What was relayed on a day (whole days since 1970 UTC) to a recipient domain: the denominator of complaint rates.
+cohort = Table(
+    "cohort",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("day", Integer, primary_key=True, autoincrement=False),
+    Column("domain_hash", LargeBinary, primary_key=True),
+    _number("relayed"),
+    sqlite_with_rowid=False,
+)
+
+complaint = Table(
+    "complaint",
+    metadata,
+    Column("id", Words, primary_key=True),
+    _moment("at_us"),
+    Column("feedback_type", Words, nullable=False),
+    Column("grade", Words, nullable=False),
+    _words("reporter"),
+    Column("account_id", BigInteger),
+    Column("server_id", BigInteger),
+    Column("customer_id", BigInteger),
+    Column("message_id", Words, index=True),
+    # when the reported message was sent: votes are booked on that day
+    _moment("sent_us", nullable=True),
+    Column("recipient_hash", LargeBinary),
+    Column("domain_hash", LargeBinary),
+    Column("counted", Boolean, nullable=False, server_default=false()),
+    _words("why"),
+    _json("details", "{}"),
+    Index(None, "account_id", "at_us"),
+    Index(None, "at_us"),
+)
+
+# One vote per (message, voter): the unique key is the rule, however often and wherever a report comes in.
+vote = Table(
+    "vote",
+    metadata,
+    Column("message_id", Words, primary_key=True),
+    Column("voter", LargeBinary, primary_key=True),
+    Column("complaint_id", Words, nullable=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("grade", Words, nullable=False),
+    _words("reporter"),
+    _moment("sent_us"),
+    _moment("at_us"),
+    # taken back by a not-spam report
+    Column("withdrawn", Boolean, nullable=False, server_default=false()),
+    Index(None, "account_id", "sent_us"),
+)
+
+bounce = Table(
+    "bounce",
+    metadata,
+    Column("message_id", Words, primary_key=True),
+    Column("recipient_hash", LargeBinary, primary_key=True),
+    Column("account_id", BigInteger, nullable=False),
+    Column("customer_id", BigInteger, nullable=False),
+    Column("domain_hash", LargeBinary),
+    _moment("sent_us"),
+    _moment("at_us"),
+    _words("status"),
+    _words("kind"),
+    Column("permanent", Boolean, nullable=False),
+    Index(None, "account_id", "sent_us"),
+    Index(None, "customer_id", "recipient_hash"),
+)
+
+# Cases: why a standing changed, with the numbers that `explain` computes again.
+decision = Table(
+    "decision",
+    metadata,
+    Column("case_id", Words, primary_key=True),
+    Column("level", Words, nullable=False),
+    Column("subject_id", BigInteger, nullable=False),
+    _moment("at_us"),
+    _words("step"),
+    _words("from_state"),
+    _words("to_state"),
+    _moment("until_us", nullable=True),
+    _words("reason"),
+    _json("evidence", "{}"),
+    Column("set_by", Words, nullable=False),
+    Index(None, "level", "subject_id", "at_us"),
+    Index(None, "at_us"),
+)
+
+suppression = Table(
+    "suppression",
+    metadata,
+    Column("customer_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("recipient_hash", LargeBinary, primary_key=True),
+    Column("kind", Words, primary_key=True),
+    Column("events", Integer, nullable=False, server_default=text("0")),
+    _moment("first_us"),
+    _moment("last_us"),
+    # from when and until when mail is refused; null: seen, but not enough yet
+    _moment("from_us", nullable=True),
+    _moment("until_us", nullable=True),
+    sqlite_with_rowid=False,
+)
+
+# What could not be parsed waits for staff, sealed (Keyring.seal with the id as context).
+waiting_report = Table(
+    "waiting_report",
+    metadata,
+    Column("id", Words, primary_key=True),
+    _moment("at_us", index=True),
+    _words("why"),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+staff = Table(
+    "staff",
+    metadata,
+    Column("name", Words, primary_key=True),
+    Column("password_hash", Words, nullable=False),
+    Column("role", Words, nullable=False),
+    Column("totp", LargeBinary),
+    # the last time step whose code was taken: a code works once
+    _number("totp_step"),
+    _moment("created_us"),
+    _moment("disabled_us", nullable=True),
+)
+
+staff_session = Table(
+    "staff_session",
+    metadata,
+    # SHA-256 of the session id: whoever reads the table cannot log in with it
+    Column("id_hash", LargeBinary, primary_key=True),
+    Column("staff", ForeignKey("staff.name", ondelete="CASCADE"), nullable=False, index=True),
+    _moment("created_us"),
+    _moment("seen_us"),
+    _moment("expires_us", index=True),
+    _json("details", "{}"),
+)
+
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("id_hash", LargeBinary, primary_key=True),
+    # the first characters of the token, by which people recognise it
+    Column("prefix", Words, nullable=False, unique=True),
+    Column("name", Words, nullable=False),
+    _json("scopes", "[]"),
+    # null: the provider's own; else it sees this customer alone
+    Column("customer_id", ForeignKey("customer.id", ondelete="CASCADE")),
+    Column("made_by", Words, nullable=False),
+    _moment("created_us"),
+    _moment("used_us", nullable=True),
+    _moment("expires_us", nullable=True),
+    _moment("revoked_us", nullable=True),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("seq", Id, primary_key=True, autoincrement=False),
+    _moment("at_us"),
+    Column("who", Words, nullable=False),
+    Column("action", Words, nullable=False),
+    Column("object", Words, nullable=False),
+    _words("reason"),
+    # kept as text, byte for byte: the chain hashes it
+    _words("details"),
+    Column("hash", LargeBinary, nullable=False),
+    Column("previous", LargeBinary, nullable=False),
+    Index(None, "object"),
+)
+
+# Two locks against slips; whoever owns the database can drop them, the hash chain still tells.
+event.listen(
+    audit,
+    "after_create",
+    DDL(
+        "CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
+    ).execute_if(dialect="sqlite"),
+)
+event.listen(
+    audit,
+    "after_create",
+    DDL(
+        "CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
+    ).execute_if(dialect="sqlite"),
+)
+event.listen(
+    audit,
+    "after_create",
+    DDL(
+        "CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'audit is append-only'; END $$"
+    ).execute_if(dialect="postgresql"),
+)
+event.listen(
+    audit,
+    "after_create",
+    DDL(
+        "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION audit_append_only()"
+    ).execute_if(dialect="postgresql"),
+)
+
+# Numbered from `counter` in the same transaction: a reader that saw n has seen all below n.
+change = Table(
+    "change",
+    metadata,
+    Column("seq", Id, primary_key=True, autoincrement=False),
+    Column("kind", Words, nullable=False),
+    Column("key", Words, nullable=False),
+    _moment("at_us"),
+)
+
+counter = Table(
+    "counter",
+    metadata,
+    Column("name", Words, primary_key=True),
+    _number("value"),
+)
+
+login_event = Table(
+    "login_event",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("account_id", BigInteger, nullable=False),
+    _moment("at_us", index=True),
+    Column("ip", Words, nullable=False),
+    _words("mechanism"),
+    Column("ok", Boolean, nullable=False),
+    Column("credential_id", BigInteger),
+    Index(None, "account_id", "at_us"),
+)
+
+# Audited switches with an end (`brake`, `bypass`); a name without a row, or past its end, is off.
+switch = Table(
+    "switch",
+    metadata,
+    Column("name", Words, primary_key=True),
+    _moment("since_us"),
+    _moment("until_us", nullable=True),
+    Column("set_by", Words, nullable=False),
+    _words("reason"),
+)

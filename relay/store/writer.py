@@ -1,0 +1,213 @@
+"""The one thread that writes: it drains its queue and commits many jobs as one transaction."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from relay.clock import monotonic
+from relay.errors import Conflict, RelayError, StoreError
+from relay.store import schema
+from relay.store.connect import OutcomeUnknown, describe, edge, is_fault_of_store, is_lost_race
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+_log = logging.getLogger("gatepost.store")
+#: A group is small enough that the last of it does not wait long for the first.
+GROUP = 500
+#: More waiting jobs than this means that the database is gone: new ones are refused at once.
+QUEUE = 20_000
+ATTEMPTS = 4
+PROBE_SECONDS = 1.0
+IDLE_PROBE_SECONDS = 5.0
+
+
+@dataclass(slots=True)
+class Job(Generic[T]):
+    """One piece of work and where its outcome goes."""
+
+    work: Callable[[Connection], T]
+    waited_for: bool
+    done: Future[T] = field(default_factory=Future)
+    result: Any = None
+    error: BaseException | None = None
+
+    def cancel(self) -> bool:
+        """Return whether it was still waiting and now will never run."""
+        return self.done.cancel()
+
+
+class Writer:
+    """Drains its queue into group commits; each job in a savepoint, results given out only after the commit."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._queue: deque[Job[Any]] = deque()
+        self._wake = threading.Condition()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self.healthy = True
+        self.fault = ""
+        self.lost = 0
+        #: groups and jobs committed since the start
+        self.groups = 0
+        self.committed = 0
+
+    @property
+    def waiting(self) -> int:
+        """Return the length of the queue."""
+        return len(self._queue)
+
+    def put(self, work: Callable[[Connection], T], *, waited_for: bool = True) -> Job[T]:
+        """Queue work; StoreError when the writer is closed or hopelessly behind."""
+        job = Job(work, waited_for)
+        with self._wake:
+            if self._closing:
+                raise StoreError("the store is closed")
+            if len(self._queue) >= QUEUE:
+                raise StoreError("too much work waits for the store")
+            self._queue.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="gatepost-store-write", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+        return job
+
+    def close(self) -> None:
+        """Commit what is queued and end the thread."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (group := self._next_group()) is not None:
+            if group:
+                self._commit(group)
+            else:
+                self._probe()
+
+    def _next_group(self) -> list[Job[Any]] | None:
+        """Return the next jobs, none when it is time for a probe, None at the end."""
+        pause = IDLE_PROBE_SECONDS if self.healthy else PROBE_SECONDS
+        until = monotonic() + pause
+        with self._wake:
+            while not self._queue:
+                if self._closing:
+                    return None
+                if not self._wake.wait(until - monotonic()) and monotonic() >= until:
+                    return []
+            jobs = [self._queue.popleft() for _ in range(min(GROUP, len(self._queue)))]
+        return [job for job in jobs if job.done.set_running_or_notify_cancel()]
+
+    def _commit(self, jobs: list[Job[Any]]) -> None:
+        """Commit the group; jobs that lost a race, or all of them if the group did, are then done one by one."""
+        again = self._attempt(jobs)
+        for _ in range(ATTEMPTS - 1):
+            if not again:
+                break
+            again = [job for one in again for job in self._attempt([one])]
+        self._settle(again, StoreError("the store is busy"))
+
+    def _attempt(self, jobs: list[Job[Any]]) -> list[Job[Any]]:
+        """Run the jobs in one transaction and settle them; return those that are worth another attempt."""
+        committing = False
+        for job in jobs:
+            job.result = job.error = None
+        try:
+            with self._engine.connect() as connection:
+                with connection.begin() as transaction:
+                    for job in jobs:
+                        self._run_job(connection, job)
+                    committing = True
+                    transaction.commit()
+        except SQLAlchemyError as error:
+            return self._failed(jobs, error, committing=committing)
+        self._note_success(jobs)
+        again = [job for job in jobs if job.error is not None and is_lost_race(job.error)]
+        self._settle([job for job in jobs if job not in again] if again else jobs)
+        return again
+
+    def _run_job(self, connection: Connection, job: Job[Any]) -> None:
+        """Run one job in its savepoint; only an error that ends the whole transaction leaves here."""
+        try:
+            with connection.begin_nested():
+                job.result = job.work(connection)
+        except SQLAlchemyError as error:
+            job.error = error
+            if connection.invalidated or not connection.in_transaction():
+                raise
+            if is_fault_of_store(error) and not is_lost_race(error):
+                self._note_fault(error)
+        except Exception as error:  # noqa: BLE001 - the work's own error belongs to its caller
+            job.error = error
+
+    def _failed(self, jobs: list[Job[Any]], error: SQLAlchemyError, *, committing: bool) -> list[Job[Any]]:
+        if is_lost_race(error):
+            if len(jobs) == 1 and not committing:
+                self._note_fault(error)
+            return jobs
+        self._note_fault(error)
+        if not committing and len(jobs) > 1:
+            return jobs  # one of them may be to blame: each alone
+        unknown = committing and getattr(error, "connection_invalidated", False)
+        self._settle(jobs, (OutcomeUnknown if unknown else StoreError)(describe(error)))
+        return []
+
+    def _settle(self, jobs: list[Job[Any]], failure: RelayError | None = None) -> None:
+        """Give every job its outcome."""
+        for job in jobs:
+            error = failure or job.error
+            if error is None:
+                job.done.set_result(job.result)
+                continue
+            if not job.waited_for:
+                self.lost += 1
+                _log.error("a write that nobody waits for was lost: %s", describe(error))
+            try:
+                with edge():
+                    raise error
+            except BaseException as ours:  # noqa: BLE001 - handed on, not handled
+                job.done.set_exception(ours)
+
+    def _note_success(self, jobs: list[Job[Any]]) -> None:
+        self.groups += 1
+        self.committed += len(jobs)
+        if not self.healthy and not any(job.error for job in jobs):
+            self._probe()
+
+    def _note_fault(self, error: BaseException) -> None:
+        self.fault = describe(error)
+        if self.healthy:
+            _log.error("the store is not usable: %s", self.fault)
+        self.healthy = False
+
+    def _probe(self) -> None:
+        """Find out whether the store can be read, and, after a fault, written, in all its tables."""
+        try:
+            with self._engine.begin() as connection:
+                connection.execute(select(schema.counter.c.name).limit(1)).first()
+                if not self.healthy:
+                    counter = schema.counter
+                    connection.execute(update(counter).values(value=counter.c.value))
+                    for table in schema.metadata.tables.values():
+                        connection.execute(select(*table.primary_key.columns).limit(1)).first()
+        except SQLAlchemyError as error:
+            self._note_fault(error)
+            return
+        if not self.healthy:
+            _log.warning("the store is usable again")
+        self.healthy, self.fault = True, ""
+
+
+__all__ = ["Conflict", "Job", "Writer"]
