@@ -104,10 +104,16 @@ def edge() -> Iterator[None]:
     """Turn every database error into StoreError, a violated key into Conflict; no value gets into a text."""
     try:
         yield
-    except IntegrityError as error:
-        raise Conflict(describe(error)).with_traceback(error.__traceback__) from None
     except SQLAlchemyError as error:
-        raise StoreError(describe(error)).with_traceback(error.__traceback__) from None
+        raise ours(error) from None
+
+
+def ours(error: BaseException) -> BaseException:
+    """Return the error that Gatepost raises for one of the database; any other as it is."""
+    if not isinstance(error, SQLAlchemyError):
+        return error
+    kind = Conflict if isinstance(error, IntegrityError) else StoreError
+    return kind(describe(error)).with_traceback(error.__traceback__)
 
 
 def describe(error: BaseException) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine, select
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["OutcomeUnknown", "Store"]
 
 T = TypeVar("T")
-_log = logging.getLogger("gatepost.store")
 #: Nobody waits longer for the store than this: SMTP answers 451 then.
 WAIT_SECONDS = 2 * LOCK_SECONDS
 READERS = 4
@@ -31,9 +29,9 @@ READERS = 4
 class Store:
     """SQLite or PostgreSQL behind two verbs, `write` and `query`; every error is a StoreError or a Conflict.
 
-    Work handed to `write` is a plain function of a connection. It runs in the writer's thread, in a savepoint of
-    a transaction shared with its neighbours, and may run again after a lost race: it must touch only its connection
-    and return its result.
+    Work handed to `write` is a plain function of a connection. It runs in the writer's thread, in a savepoint
+    of a transaction shared with its neighbours, and may run again after a lost race: it must touch only its
+    connection and return its result.
     """
 
     def __init__(self, url: str, folder: Path) -> None:
@@ -48,7 +46,7 @@ class Store:
         self._closed = False
 
     def migrate(self) -> None:
-        """Bring the tables to this version; StoreError if they belong to a newer one. Safe to run at once twice."""
+        """Bring the tables to this version; StoreError if a newer one made them. Safe at once."""
         with edge():
             migrate.upgrade(self._engine)
 
@@ -67,7 +65,7 @@ class Store:
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` and return its result after its commit.
 
-        StoreError if the store refuses or stays silent for 10 s, OutcomeUnknown if the commit may have happened.
+        StoreError if the store refuses or is silent for 10 s, OutcomeUnknown if the commit may have happened.
         What `work` raises is raised here, its own changes undone, its neighbours' kept.
         """
         job = self._writer.put(work)
@@ -141,7 +139,7 @@ class Store:
         self._reading.dispose()
 
 
-def _heard(future: asyncio.Future[object]) -> None:
+def _heard(future: asyncio.Future[Any]) -> None:
     """Look at an outcome that its caller no longer waits for, so that asyncio does not complain of it."""
     if not future.cancelled():
         future.exception()

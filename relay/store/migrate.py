@@ -18,7 +18,7 @@ _LOCK = 4_037_202_611
 
 
 def upgrade(engine: Engine) -> None:
-    """Run the migrations that are missing, in one transaction (both databases can); StoreError if it is newer."""
+    """Run the migrations that are missing, in one transaction; StoreError if the database is newer."""
     with engine.connect() as connection, connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})

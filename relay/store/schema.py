@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
-    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -19,7 +18,6 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
-    event,
     false,
     text,
     true,
@@ -172,7 +170,7 @@ dkim_key = Table(
     _moment("added_us"),
 )
 
-# The journal: one row a message, written in groups. No foreign keys: rows outlive accounts, and a check a row costs.
+# The journal: one row a message, written in groups. No foreign keys: rows outlive accounts, and checks cost.
 message = Table(
     "message",
     metadata,
@@ -211,7 +209,7 @@ tally = Table(
     sqlite_with_rowid=False,
 )
 
-# What was relayed on a day (whole days since 1970 UTC) to a recipient domain: the denominator of complaint rates.
+# What was relayed on a day (whole days since 1970 UTC) to a recipient domain: the denominator of rates.
 cohort = Table(
     "cohort",
     metadata,
@@ -381,36 +379,21 @@ audit = Table(
     Index(None, "object"),
 )
 
-# Two locks against slips; whoever owns the database can drop them, the hash chain still tells.
-event.listen(
-    audit,
-    "after_create",
-    DDL(
-        "CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
-    ).execute_if(dialect="sqlite"),
-)
-event.listen(
-    audit,
-    "after_create",
-    DDL(
-        "CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
-    ).execute_if(dialect="sqlite"),
-)
-event.listen(
-    audit,
-    "after_create",
-    DDL(
+# A lock against slips; whoever owns the database can drop it, the hash chain still tells.
+_SQLITE_LOCK = "BEFORE {0} ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
+AUDIT_LOCKS = {
+    "sqlite": (
+        "CREATE TRIGGER audit_no_update " + _SQLITE_LOCK.format("UPDATE"),
+        "CREATE TRIGGER audit_no_delete " + _SQLITE_LOCK.format("DELETE"),
+    ),
+    "postgresql": (
         "CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS "
-        "$$ BEGIN RAISE EXCEPTION 'audit is append-only'; END $$"
-    ).execute_if(dialect="postgresql"),
-)
-event.listen(
-    audit,
-    "after_create",
-    DDL(
-        "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION audit_append_only()"
-    ).execute_if(dialect="postgresql"),
-)
+        "$$ BEGIN RAISE EXCEPTION 'audit is append-only'; END $$",
+        "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE ON audit "
+        "FOR EACH ROW EXECUTE FUNCTION audit_append_only()",
+    ),
+}
+
 
 # Numbered from `counter` in the same transaction: a reader that saw n has seen all below n.
 change = Table(

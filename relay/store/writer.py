@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from relay.clock import monotonic
-from relay.errors import Conflict, RelayError, StoreError
+from relay.errors import RelayError, StoreError
 from relay.store import schema
-from relay.store.connect import OutcomeUnknown, describe, edge, is_fault_of_store, is_lost_race
+from relay.store.connect import OutcomeUnknown, describe, is_fault_of_store, is_lost_race, ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ class Job(Generic[T]):
 
 
 class Writer:
-    """Drains its queue into group commits; each job in a savepoint, results given out only after the commit."""
+    """Drains its queue into group commits; each job in a savepoint, results only after the commit."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -111,7 +111,7 @@ class Writer:
         return [job for job in jobs if job.done.set_running_or_notify_cancel()]
 
     def _commit(self, jobs: list[Job[Any]]) -> None:
-        """Commit the group; jobs that lost a race, or all of them if the group did, are then done one by one."""
+        """Commit the group; jobs that lost a race, or all if the group did, are then done one by one."""
         again = self._attempt(jobs)
         for _ in range(ATTEMPTS - 1):
             if not again:
@@ -125,12 +125,11 @@ class Writer:
         for job in jobs:
             job.result = job.error = None
         try:
-            with self._engine.connect() as connection:
-                with connection.begin() as transaction:
-                    for job in jobs:
-                        self._run_job(connection, job)
-                    committing = True
-                    transaction.commit()
+            with self._engine.connect() as connection, connection.begin() as transaction:
+                for job in jobs:
+                    self._run_job(connection, job)
+                committing = True
+                transaction.commit()
         except SQLAlchemyError as error:
             return self._failed(jobs, error, committing=committing)
         self._note_success(jobs)
@@ -174,11 +173,7 @@ class Writer:
             if not job.waited_for:
                 self.lost += 1
                 _log.error("a write that nobody waits for was lost: %s", describe(error))
-            try:
-                with edge():
-                    raise error
-            except BaseException as ours:  # noqa: BLE001 - handed on, not handled
-                job.done.set_exception(ours)
+            job.done.set_exception(ours(error))
 
     def _note_success(self, jobs: list[Job[Any]]) -> None:
         self.groups += 1
@@ -208,6 +203,3 @@ class Writer:
         if not self.healthy:
             _log.warning("the store is usable again")
         self.healthy, self.fault = True, ""
-
-
-__all__ = ["Conflict", "Job", "Writer"]
