@@ -40,6 +40,7 @@ class Keyring:
         self._derived: dict[tuple[int, str], bytes] = {}
         self._hash_keys: dict[int, bytes] = {}
         self._ciphers: dict[tuple[int, str], AESGCM] = {}
+        self._pseudonyms: dict[str, str] = {}
 
     @classmethod
     def load(cls, path: Path) -> Keyring:
@@ -49,7 +50,9 @@ class Keyring:
             lines = [line.split() for line in path.read_text("ascii").splitlines() if line.strip()]
             keys = [Key(int(number), bytes.fromhex(secret)) for number, secret in lines]
         except OSError as error:
-            raise ConfigError([Fault("keys.master", str(path), f"cannot be read: {error.strerror}")]) from error
+            raise ConfigError(
+                [Fault("keys.master", str(path), f"cannot be read: {error.strerror}")]
+            ) from error
         except ValueError as error:
             raise ConfigError([Fault("keys.master", str(path), allowed)]) from error
         if not keys or any(len(key.secret) != KEY_BYTES or not 0 <= key.id <= 255 for key in keys):
@@ -95,8 +98,12 @@ class Keyring:
 
     def _customer_mac(self, customer_id: int, value: str) -> bytes:
         if customer_id not in self._hash_keys:
-            self._hash_keys[customer_id] = self.derive(f"recipients of customer {customer_id}", min(self._keys))
-        return hmac.digest(self._hash_keys[customer_id], value.encode("utf-8", "surrogateescape"), "sha256")[:HASH_BYTES]
+            self._hash_keys[customer_id] = self.derive(
+                f"recipients of customer {customer_id}", min(self._keys)
+            )
+        return hmac.digest(self._hash_keys[customer_id], value.encode("utf-8", "surrogateescape"), "sha256")[
+            :HASH_BYTES
+        ]
 
     def recipient_hash(self, customer_id: int, address: str) -> bytes:
         """Return the 16-byte keyed hash of an address; domain and local part compare without case."""
@@ -109,4 +116,13 @@ class Keyring:
     def fingerprint(self, login: str, password: str) -> bytes:
         """Return the keyed hash that recognises a blocked password again."""
         key = self.derive("credential fingerprints", min(self._keys))
-        return hmac.digest(key, login.lower().encode() + b"\0" + password.encode("utf-8", "surrogateescape"), sha256)[:HASH_BYTES]
+        return hmac.digest(
+            key, login.lower().encode() + b"\0" + password.encode("utf-8", "surrogateescape"), sha256
+        )[:HASH_BYTES]
+
+    def pseudonym(self, what: str) -> str:
+        """Return 8 hexadecimal digits that stand for a thing in public, the same for ever."""
+        if what not in self._pseudonyms:
+            mac = hmac.digest(self.derive("pseudonyms", min(self._keys)), what.encode(), "sha256")
+            self._pseudonyms[what] = mac[:4].hex()
+        return self._pseudonyms[what]

@@ -1,0 +1,143 @@
+"""Puts our lines on top of a message: trace, feedback address and token, verdict, signatures.
+
+The original bytes go out as they came, but for the fields that only we may write (CASES PD-30, PD-31).
+"""
+
+from __future__ import annotations
+
+import re
+from email.utils import format_datetime
+from typing import TYPE_CHECKING
+
+from relay.signing import token
+from relay.signing.dkim import Selection, body_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from screening.mail import Mail
+
+    from relay.keyring import Keyring
+    from relay.model import Account
+    from relay.signing.dkim import Signer
+    from screening.verdict import Verdict
+
+#: Clients' own copies of what only we write, and what must not travel (RFC 5322 §3.6.3 for Bcc).
+_REMOVED = frozenset(("bcc", "resent-bcc", "cfbl-address", "cfbl-feedback-id", "feedback-id"))
+_REMOVED_STARTS = ("x-spam-", "x-gatepost-")
+_AUTHENTICATION_RESULTS = frozenset(("authentication-results", "arc-authentication-results"))
+_UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
+_SHOWN_RULES = 10
+
+
+class Stamper:
+    """Makes the complete message for the wire; holds keys and names, no state of any message."""
+
+    def __init__(
+        self,
+        hostname: str,
+        keyring: Keyring,
+        feedback_address: str,
+        sender_id: str,
+        provider: Signer,
+        customer_signer: Callable[[int, str], Signer | None],
+    ) -> None:
+        """Take our names and keys; `customer_signer(customer id, domain)` knows whose domain it is."""
+        self._hostname = hostname
+        self._keyring = keyring
+        self._feedback_address = feedback_address
+        self._sender_id = _UNSAFE.sub("-", sender_id)
+        self._provider = provider
+        self._customer_signer = customer_signer
+
+    def stamp(
+        self, mail: Mail, account: Account, now: datetime, *, verdict: Verdict | None, tagged: bool
+    ) -> list[bytes]:
+        """Return our header lines and the original bytes minus removed fields, not dot-stuffed.
+
+        Costs one signature for the provider and one for the customer where the From domain has a key;
+        time is linear in the message.
+        """
+        raw, received = mail.raw, self._received(mail, now)
+        ours = self._fields(mail, account, now, verdict if tagged else None)
+        start = _header_start(mail)
+        if start < 0:
+            # A first line that is no field would continue our own header (CASES FR-48): it becomes text.
+            return [received + self._signatures(mail, account, ours, raw, now) + ours + b"\r\n", raw]
+        cuts = [(field.start, field.end) for field in mail.fields if self._is_ours(field.lower, field.value)]
+        kept = _without(cuts, start, len(raw))
+        header = b"".join(raw[a : min(b, mail.body_start)] for a, b in kept if a < mail.body_start)
+        signatures = self._signatures(mail, account, ours + header, raw[mail.body_start :], now)
+        return [raw[:start] + received + signatures + ours, *(raw[a:b] for a, b in kept)]
+
+    def _signatures(self, mail: Mail, account: Account, header: bytes, body: bytes, now: datetime) -> bytes:
+        signers = [self._provider]
+        if len(mail.from_) == 1 and (domain := mail.from_[0].domain) != self._provider.domain:
+            own = self._customer_signer(account.customer.id, domain)
+            signers += [own] if own is not None else []
+        selection, hashed = Selection.of(header), body_hash(body)
+        return b"".join(signer.signature(selection, hashed, now) for signer in signers)
+
+    def _is_ours(self, name: str, value: bytes) -> bool:
+        if name in _REMOVED or name.startswith(_REMOVED_STARTS):
+            return True
+        if name not in _AUTHENTICATION_RESULTS:
+            return False
+        # authserv-id, then perhaps a version, then ";" (RFC 8601 §2.2); ARC puts i=N before it
+        start = re.sub(rb"\([^()]*\)", b" ", value[:1024].lower())
+        claimed = b";".join(start.split(b";")[:2]) if name.startswith("arc-") else start.split(b";")[0]
+        return self._hostname.lower().encode("ascii") in claimed.replace(b";", b" ").split()
+
+    def _received(self, mail: Mail, now: datetime) -> bytes:
+        """Return our trace line without client address, HELO name or login (CASES PR-10)."""
+        envelope = mail.envelope
+        protocol = "ESMTP" + ("S" if envelope.tls else "") + ("A" if envelope.login else "")
+        line = f"Received: by {self._hostname} (Gatepost) with {protocol} id {envelope.id};"
+        return f"{line}\r\n {format_datetime(now)}\r\n".encode("ascii")
+
+    def _fields(self, mail: Mail, account: Account, now: datetime, tag: Verdict | None) -> bytes:
+        lines = [
+            f"CFBL-Address: {self._feedback_address}; report=arf",
+            f"CFBL-Feedback-ID: {self.token(mail, account, now)}",
+            f"Feedback-ID: {self._feedback_id(account)}",
+        ]
+        if tag is not None:
+            rules = ",".join(_UNSAFE.sub("-", hit.rule) for hit in tag.top[:_SHOWN_RULES])
+            lines.append(f"X-Gatepost-Verdict: tag; score={tag.score:.2f}; rules={rules}")
+        return "".join(line + "\r\n" for line in lines).encode("ascii")
+
+    def token(self, mail: Mail, account: Account, now: datetime) -> str:
+        """Return the sealed feedback token of one message."""
+        recipients = mail.envelope.recipients
+        one = (
+            self._keyring.recipient_hash(account.customer.id, recipients[0]) if len(recipients) == 1 else None
+        )
+        return token.seal(self._keyring, token.Token(account.id, mail.envelope.id, now, len(recipients), one))
+
+    def _feedback_id(self, account: Account) -> str:
+        """Return Gmail's identifiers: account and customer as stable pseudonyms, never a message."""
+        sender = self._keyring.pseudonym(f"account {account.id}")
+        customer = self._keyring.pseudonym(f"customer {account.customer.id}")
+        return f"{sender}:{account.klass}:{customer}:{self._sender_id}"
+
+
+def _header_start(mail: Mail) -> int:
+    """Return where the header starts: behind an mbox line that an exported file may have; -1 for none."""
+    if mail.raw.startswith(b"\r\n"):
+        return 0
+    start = mail.fields[0].start if mail.fields else -1
+    mbox = mail.raw.startswith((b"From ", b">From ")) and start == mail.raw.find(b"\n") + 1
+    return start if start == 0 or mbox else -1
+
+
+def _without(cuts: list[tuple[int, int]], place: int, end: int) -> list[tuple[int, int]]:
+    """Return the stretches from `place` to `end` outside the cuts, as few as there can be."""
+    kept: list[tuple[int, int]] = []
+    for start, stop in cuts:
+        if start > place:
+            kept.append((place, start))
+        place = stop
+    if place < end:
+        kept.append((place, end))
+    return kept
