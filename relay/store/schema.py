@@ -46,12 +46,15 @@ class Words(TypeDecorator[str]):
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
-        """Clean what a client may have written; plain ASCII, the usual case, passes at once."""
-        if value is None or (value.isascii() and "\0" not in value):
-            return value
-        return (
-            value.replace("\0", "\ufffd").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        )
+        """Clean what a client may have written."""
+        return None if value is None else clean(value)
+
+
+def clean(value: str) -> str:
+    """Return text without what a database refuses; plain ASCII, the usual case, at once."""
+    if value.isascii() and "\0" not in value:
+        return value
+    return value.replace("\0", "\ufffd").encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 #: 64 bits everywhere; SQLite gives out row numbers only to INTEGER.
@@ -411,6 +414,9 @@ counter = Table(
     Column("name", Words, primary_key=True),
     _number("value"),
 )
+
+#: The rows of `counter`; a migration inserts them.
+COUNTERS = ("change", "audit")
 
 login_event = Table(
     "login_event",

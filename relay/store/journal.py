@@ -1,0 +1,205 @@
+"""The journal: one row a message, its counters and its cohort, all in the same transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from relay.clock import micros, moment
+from relay.keyring import HASH_BYTES
+from relay.store.schema import cohort, tally
+from relay.store.schema import message as _message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from sqlalchemy import Connection, RowMapping
+
+BUCKET_US = 600 * 1_000_000
+DAY_US = 86_400 * 1_000_000
+#: Actions that hand a message on; only these count as relayed and enter the cohort.
+RELAYED = frozenset({"deliver", "tag"})
+_RECIPIENT_BYTES = 2 * HASH_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """What is kept of one message; people only as keyed hashes, never an address or a subject."""
+
+    id: str
+    account_id: int
+    customer_id: int
+    at: datetime
+    #: deliver, tag, hold, refuse, defer …; `deliver` and `tag` count as relayed
+    action: str
+    score: float = 0.0
+    hits: Sequence[Mapping[str, Any]] = ()
+    malformed: str = ""
+    reply_code: int = 0
+    reply_text: str = ""
+    size: int = 0
+    recipient_count: int = 0
+    #: 32 bytes a recipient: Keyring.recipient_hash, then Keyring.domain_hash
+    recipients: bytes = b""
+    body_hash: bytes | None = None
+    message_id_hash: bytes | None = None
+    client_network: str = ""
+    unanswered: Sequence[str] = ()
+    ruleset: str = ""
+    #: milliseconds by stage
+    stages: Mapping[str, float] = field(default_factory=dict)
+    #: further counters of this message (`spam_bodies`: 1, say), added to the tally; not stored in the row
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def domain_hashes(self) -> list[bytes]:
+        """Return each recipient's domain hash."""
+        return [
+            self.recipients[start + HASH_BYTES : start + _RECIPIENT_BYTES]
+            for start in range(0, len(self.recipients), _RECIPIENT_BYTES)
+        ]
+
+
+def append(tx: Connection, rows: Sequence[JournalRow]) -> None:
+    """Write rows and what they add to tallies and cohorts; Conflict if one of them is there already."""
+    if not rows:
+        return
+    tx.execute(insert(_message), [_values(row) for row in rows])
+    tallies: Counter[tuple[int, int, str]] = Counter()
+    cohorts: Counter[tuple[int, int, bytes]] = Counter()
+    for row in rows:
+        at_us = micros(row.at)
+        for name, value in _counts(row):
+            tallies[row.account_id, at_us // BUCKET_US * BUCKET_US, name] += value
+        if row.action in RELAYED:
+            day = at_us // DAY_US
+            for domain_hash in row.domain_hashes:
+                cohorts[row.account_id, day, domain_hash] += 1
+    add_to_tally(tx, tallies)
+    add_to_cohort(tx, cohorts)
+
+
+def append_missing(tx: Connection, rows: Sequence[JournalRow]) -> None:
+    """Write those rows that are not there yet: for a second try after an unknown outcome."""
+    known = set(
+        tx.execute(select(_message.c.id).where(_message.c.id.in_([row.id for row in rows]))).scalars()
+    )
+    append(tx, [row for row in rows if row.id not in known])
+
+
+def _values(row: JournalRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "account_id": row.account_id,
+        "customer_id": row.customer_id,
+        "at_us": micros(row.at),
+        "action": row.action,
+        "score": row.score,
+        "hits": list(row.hits),
+        "malformed": row.malformed,
+        "reply_code": row.reply_code,
+        "reply_text": row.reply_text,
+        "size": row.size,
+        "recipient_count": row.recipient_count,
+        "recipients": row.recipients,
+        "body_hash": row.body_hash,
+        "message_id_hash": row.message_id_hash,
+        "client_network": row.client_network,
+        "unanswered": list(row.unanswered),
+        "ruleset": row.ruleset,
+        "stages": dict(row.stages),
+    }
+
+
+def _counts(row: JournalRow) -> Iterable[tuple[str, int]]:
+    """Return what one message adds to its account's counters."""
+    yield "messages", 1
+    yield f"messages_{row.action}", 1
+    if row.action in RELAYED:
+        yield "relayed", row.recipient_count
+    yield from row.counts.items()
+
+
+def add_to_tally(tx: Connection, counts: Mapping[tuple[int, int, str], int]) -> None:
+    """Add to counters by (account, bucket in µs, name); in key order, so that writers never deadlock."""
+    values = [
+        {"account_id": account, "bucket_us": bucket, "name": name, "value": value}
+        for (account, bucket, name), value in sorted(counts.items())
+        if value
+    ]
+    _add(tx, tally, "value", values)
+
+
+def add_to_cohort(tx: Connection, counts: Mapping[tuple[int, int, bytes], int]) -> None:
+    """Add to what was relayed by (account, day, domain hash)."""
+    values = [
+        {"account_id": account, "day": day, "domain_hash": domain_hash, "relayed": value}
+        for (account, day, domain_hash), value in sorted(counts.items())
+        if value
+    ]
+    _add(tx, cohort, "relayed", values)
+
+
+def _add(tx: Connection, table: Any, column: str, values: list[dict[str, Any]]) -> None:
+    if not values:
+        return
+    make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    statement = make(table)
+    summed = table.c[column] + statement.excluded[column]
+    tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(table.primary_key.columns), set_={column: summed}
+        ),
+        values,
+    )
+
+
+def bump(tx: Connection, account_id: int, now: datetime, name: str, value: int = 1) -> None:
+    """Add to one counter of an account now: refusals before DATA, unknown recipients, login failures."""
+    add_to_tally(tx, {(account_id, micros(now) // BUCKET_US * BUCKET_US, name): value})
+
+
+def counts(
+    tx: Connection, account_id: int, names: Sequence[str], since: datetime, until: datetime | None = None
+) -> dict[str, int]:
+    """Return the sums of these counters over every bucket that ends after `since`; a missing name is 0."""
+    table = tally
+    statement = (
+        select(table.c.name, func.sum(table.c.value))
+        .where(table.c.account_id == account_id, table.c.bucket_us > micros(since) - BUCKET_US)
+        .group_by(table.c.name)
+    )
+    if names:
+        statement = statement.where(table.c.name.in_(names))
+    if until is not None:
+        statement = statement.where(table.c.bucket_us < micros(until))
+    found = {name: int(total) for name, total in tx.execute(statement)}
+    return {**dict.fromkeys(names, 0), **found}
+
+
+def relayed(
+    tx: Connection, account_id: int, first_day: int, last_day: int, domains: Sequence[bytes] = ()
+) -> int:
+    """Return how many recipients' mail was relayed on these send days, to these domain hashes or to all."""
+    statement = select(func.coalesce(func.sum(cohort.c.relayed), 0)).where(
+        cohort.c.account_id == account_id, cohort.c.day.between(first_day, last_day)
+    )
+    if domains:
+        statement = statement.where(cohort.c.domain_hash.in_(domains))
+    return int(tx.execute(statement).scalar_one())
+
+
+def message(tx: Connection, identifier: str) -> JournalRow | None:
+    """Return the row of a message, None if it is unknown or past its retention."""
+    row = tx.execute(select(_message).where(_message.c.id == identifier)).mappings().first()
+    return None if row is None else _row(row)
+
+
+def _row(row: RowMapping) -> JournalRow:
+    known = {name: row[name] for name in JournalRow.__slots__ if name in row}
+    return JournalRow(at=moment(row["at_us"]), **known)

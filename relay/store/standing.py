@@ -1,0 +1,68 @@
+"""Standing is compare-and-set: two who decide at once cannot both be right."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Table, select, update
+
+from relay.clock import micros
+from relay.errors import Conflict, NotFound
+from relay.model import Level, Standing, State
+from relay.store import changes, rows, schema
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+_TABLES: dict[Level, Table] = {
+    Level.ACCOUNT: schema.account,
+    Level.SERVER: schema.server,
+    Level.CUSTOMER: schema.customer,
+}
+
+
+def standing_of(tx: Connection, level: Level, subject_id: int) -> Standing:
+    """Return the standing of one level, not the effective one; NotFound."""
+    table = _TABLES[level]
+    row = tx.execute(select(table).where(table.c.id == subject_id)).mappings().first()
+    if row is None:
+        raise NotFound(f"there is no {level} with id {subject_id}")
+    return rows.standing(row)
+
+
+def set_standing(
+    tx: Connection,
+    now: datetime,
+    level: Level,
+    subject_id: int,
+    standing: Standing,
+    *,
+    expected_version: int | None,
+) -> Standing:
+    """Set a standing if its version is still the expected one (None: whatever it is) and return it as stored.
+
+    Conflict if another writer was first, NotFound for an unknown subject. Every process hears of it.
+    """
+    table = _TABLES[level]
+    statement = update(table).where(table.c.id == subject_id)
+    if expected_version is not None:
+        statement = statement.where(table.c.standing_version == expected_version)
+    values = {**rows.standing_columns(standing), "standing_version": table.c.standing_version + 1}
+    version = tx.execute(statement.values(values).returning(table.c.standing_version)).scalar()
+    if version is None:
+        found = standing_of(tx, level, subject_id)
+        raise Conflict(f"the standing of {level} {subject_id} is now {found.state}: another writer was first")
+    changes.note(tx, now, str(level), subject_id)
+    return dataclasses.replace(standing, version=version)
+
+
+def ending(tx: Connection, now: datetime) -> list[tuple[Level, int, Standing]]:
+    """Return every timed standing whose end has come, of all three levels."""
+    found: list[tuple[Level, int, Standing]] = []
+    for level, table in _TABLES.items():
+        due = select(table).where(table.c.state != str(State.ACTIVE), table.c.until_us <= micros(now))
+        found += [(level, row["id"], rows.standing(row)) for row in tx.execute(due).mappings()]
+    return found
