@@ -250,11 +250,10 @@ class ConsoleConfig(Section):
     """The staff console and the API, behind the http listener."""
 
     url: Annotated[str, Field(pattern=r"^(https?://[^/\s]+)?$")] = Field(
-        "", description="what staff type, as https://console.example; its https makes cookies Secure; empty: any"
+        "",
+        description="what staff type, as https://console.example; its https makes cookies Secure; empty: any",
     )
     proxies: tuple[Network, ...] = Field((), description="whose X-Forwarded-For and -Proto are believed")
-    idle: Duration = Field(parse_duration("30min"), description="then staff log in again")
-    longest: Duration = Field(parse_duration("12h"), description="then too, however busy they were")
 
 
 class Config(Section):
