@@ -111,6 +111,11 @@ def set_totp(tx: Connection, now: datetime, name: str, sealed: bytes | None) -> 
     _change(tx, now, name, totp=sealed)
 
 
+def set_role(tx: Connection, now: datetime, name: str, role: str) -> None:
+    """Change what a person may do and end every session; NotFound."""
+    _change(tx, now, name, role=role)
+
+
 def disable(tx: Connection, now: datetime, name: str, *, disabled: bool = True) -> None:
     """Lock a person out, or let them in again; NotFound."""
     _change(tx, now, name, disabled_us=micros(now) if disabled else None)
