@@ -39,8 +39,8 @@ def judge(
     """Decide what happens to a message from its score, in points.
 
     `malformed` refuses whatever the score. `screened=False` says that screening itself failed: the message is
-    deferred, unless the operator chose to skip screening then. Single `unanswered` checks never change the action,
-    for one lame scanner would stop all mail; they are named, so that journal and console show them.
+    deferred, unless the operator chose to skip screening then. Single `unanswered` checks never change the
+    action, for one lame scanner would stop all mail; they are named, so that journal and console show them.
     """
     numbers: dict[str, Number] = {"score": score, "unanswered": unanswered}
     if malformed:

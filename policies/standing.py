@@ -1,7 +1,7 @@
 """How a standing changes: one table, timed returns, escalation and the circuit breaker.
 
-An automatic step only ever makes a standing stricter; it comes back by its own end or by staff, who may always
-reinstate. What is not in the table changes nothing.
+An automatic step only ever makes a standing stricter; it comes back by its own end or by staff, who may
+always reinstate. What is not in the table changes nothing.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def escalation(returns_30d: int, durations: Sequence[timedelta] = ESCALATION) ->
 
 
 def stricter(provider: str, customer: str) -> State:
-    """Return the one that binds of the provider's and the customer's own switch: neither lifts the other's."""
+    """Return which binds of the provider's and the customer's own switch: neither lifts the other's."""
     return max(State(provider), State(customer), key=lambda state: state.severity)
 
 
@@ -156,8 +156,8 @@ class Breaker(StrEnum):
 def breaker(switched_off_1h: int, active_accounts: int) -> Decision[Breaker]:
     """Decide whether one more account may be switched off automatically in this hour.
 
-    More than max(3, 1 % of the active accounts) an hour looks like our own mistake or a reporter's: from there
-    on accounts are only paced, their mail waits, and staff decide.
+    More than max(3, 1 % of the active accounts) an hour looks like our own mistake or a reporter's: from
+    there on accounts are only paced, their mail waits, and staff decide.
     """
     limit = max(3, active_accounts // 100)
     numbers = {"switched_off_1h": switched_off_1h, "active_accounts": active_accounts, "limit": limit}

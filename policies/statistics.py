@@ -1,9 +1,9 @@
 """How sure we are of a rate: exact one-sided Clopper-Pearson bounds, without scipy.
 
-The lower bound of k successes in n trials at confidence c is the rate p at which k or more successes have the
-probability 1 - c, that is I_p(k, n - k + 1) = 1 - c (Clopper and Pearson 1934). The binomial probability comes from
-Loader's saddle-point form (2000), which keeps its relative precision at ten million trials, where differences of
-log-gammas have lost half their digits.
+The lower bound of k successes in n trials at confidence c is the rate p at which k or more successes have
+the probability 1 - c, that is I_p(k, n - k + 1) = 1 - c (Clopper and Pearson 1934). The binomial probability
+comes from Loader's saddle-point form (2000), which keeps its relative precision at ten million trials, where
+differences of log-gammas have lost half their digits.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def exceeds(successes: int, trials: int, confidence: float, rate: float) -> bool
 
 
 def tail(successes: int, trials: int, rate: float) -> float:
-    """Return the probability of `successes` or more in `trials` at `rate`, where successes > trials * rate."""
+    """Return the probability of at least `successes` in `trials`, where successes > trials * rate."""
     if successes == trials:
         return float(rate**trials)
     return math.exp(_log_probability(successes, trials, rate)) * _tail_ratio(successes, trials, rate)
@@ -85,7 +85,7 @@ def _guess(k: int, n: int, alpha: float) -> float:
 
 
 def _tail_ratio(k: int, n: int, p: float) -> float:
-    """Return P(X >= k) / P(X = k) by the continued fraction of the incomplete beta (DLMF 8.17.22), in Lentz's way."""
+    """Return P(X >= k) / P(X = k): the incomplete beta's continued fraction (DLMF 8.17.22), by Lentz."""
     a, total = float(k), n + 1.0
     b = total - a
     c = 1.0

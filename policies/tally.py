@@ -9,12 +9,12 @@ from dataclasses import dataclass, fields
 class Tally:
     """What one account, server or customer did; the window is in each name, 30 days where none is.
 
-    *Cohort* numbers are booked on the day a message was sent, whenever its report arrives, so that numerator and
-    denominator speak of the same mail. *Fast* numbers are booked on arrival. Both start anew at `counted_from`, the
-    last reinstatement, automatic return or blocked credential: only what was sent later counts.
+    *Cohort* numbers are booked on the day a message was sent, whenever its report arrives, so that numerator
+    and denominator speak of the same mail. *Fast* numbers are booked on arrival. Both start anew at the last
+    reinstatement, automatic return or blocked credential: only what was sent later counts.
     """
 
-    # -- cohorts, by send date ---------------------------------------------------------------------------------
+    # -- cohorts, by send date
     #: grade A votes: one per (message, recipient), from listed and authenticated reporters
     votes: int = 0
     #: recipients relayed to the domains that those reporters cover: what `votes` is divided by
@@ -31,7 +31,7 @@ class Tally:
     #: recipients that a verified report called permanently unknown, of `relayed_30d`
     hard_bounces: int = 0
 
-    # -- fast windows, by arrival ------------------------------------------------------------------------------
+    # -- fast windows, by arrival
     messages_10m: int = 0
     #: recipients asked for, taken or not
     attempts_10m: int = 0
@@ -59,7 +59,7 @@ class Tally:
     #: client networks never seen before at an account that is older than a week
     new_networks_24h: int = 0
 
-    # -- a server's or customer's accounts --------------------------------------------------------------------
+    # -- a server's or customer's accounts
     accounts: int = 0
     accounts_fallen_24h: int = 0
 
