@@ -1,0 +1,1 @@
+"""The customers' mail servers, seen as a client: routes, pooled connections, transactions."""

@@ -1,0 +1,342 @@
+"""One message on its way to a customer's server: MAIL and RCPT, DATA, the body and its dot.
+
+When nothing was decided yet, a dead idle connection is replaced once, silently. After the dot
+nothing is ever tried again here: the answer is awaited, or it is in doubt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from relay.upstream import wire
+from relay.upstream.client import Lost
+from relay.upstream.errors import InDoubt, Unreachable
+from relay.upstream.reply import UpstreamReply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from relay.upstream.client import Connection
+    from relay.upstream.pool import Pool
+    from relay.upstream.route import Route
+
+#: RFC 5321 §4.5.3.2.4 and .6
+DATA_SECONDS = 120.0
+DOT_SECONDS = 600.0
+
+
+class MailParameters(TypedDict, total=False):
+    """What MAIL may carry; each is sent only where the server offers it (see relay.upstream.wire.mail)."""
+
+    size: int | None
+    eight_bit: bool
+    smtputf8: bool
+    ret: str | None
+    envid: str | None
+
+
+class Transaction:
+    """One transaction on one pooled connection; always ended by `data` or `abandon`, once."""
+
+    def __init__(
+        self, pool: Pool, route: Route, client: tuple[str, str], login: str, *, patient: bool = True
+    ) -> None:
+        self._pool = pool
+        self._route = route
+        self._client = client
+        self._login = login
+        self._patient = patient
+        self._connection: Connection | None = None
+        self._reused = False
+        self._dirty = False
+        self._sending = False
+        #: recipients that the server has taken
+        self.accepted = 0
+        #: after a cancelled or impatient `data`: what resolves to the answer when it comes
+        self.late: asyncio.Future[UpstreamReply] | None = None
+
+    @property
+    def extensions(self) -> frozenset[str]:
+        """Return the keywords that the server offered; empty before the first command."""
+        return frozenset(self._connection.offered) if self._connection else frozenset()
+
+    @property
+    def peer(self) -> str:
+        """Return the server's name and address, empty before the first command."""
+        return self._connection.name if self._connection else ""
+
+    async def open(self) -> frozenset[str]:
+        """Connect if need be, and return what the server offers; Unreachable if it cannot be had."""
+        await self._ready()
+        return self.extensions
+
+    async def _ready(self, *, fresh: bool = False) -> Connection:
+        if self._connection is None:
+            connection = await self._pool.acquire(
+                self._route, self._client, self._login, fresh=fresh, patient=self._patient
+            )
+            self._connection = connection
+            self._reused = connection.used > 0
+        return self._connection
+
+    async def mail(self, sender: str, **parameters: Unpack[MailParameters]) -> UpstreamReply:
+        """Send MAIL; Unreachable if no server can be had."""
+        return (await self._begin(lambda offered: [wire.mail(sender, offered, {**parameters})]))[0]
+
+    async def mail_rcpt(
+        self,
+        sender: str,
+        recipient: str,
+        *,
+        notify: Sequence[str] = (),
+        orcpt: str | None = None,
+        **parameters: Unpack[MailParameters],
+    ) -> tuple[UpstreamReply, UpstreamReply]:
+        """Send MAIL and the first RCPT in one write; when MAIL is refused both replies are the refusal."""
+        first, second = await self.envelope(sender, [(recipient, notify, orcpt)], **parameters)
+        return first, second
+
+    async def envelope(
+        self,
+        sender: str,
+        recipients: Sequence[tuple[str, Sequence[str], str | None]],
+        **parameters: Unpack[MailParameters],
+    ) -> list[UpstreamReply]:
+        """Send MAIL and all RCPTs in one write; returns the reply to MAIL, then one for each recipient.
+
+        A recipient that cannot be sent on is answered here and not written.
+        """
+        local: dict[int, UpstreamReply] = {}
+
+        def build(offered: dict[str, str]) -> list[bytes]:
+            lines = [wire.mail(sender, offered, {**parameters})]
+            local.clear()
+            for number, (recipient, notify, orcpt) in enumerate(recipients, 1):
+                try:
+                    lines.append(wire.rcpt(recipient, offered, notify, orcpt))
+                except wire.Unsendable as error:
+                    local[number] = error.reply
+            return lines
+
+        replies = await self._begin(build)
+        if not replies[0].ok:
+            return [replies[0]] * (len(recipients) + 1)
+        self.accepted += sum(reply.ok for reply in replies[1:])
+        if not local:
+            return replies
+        rest = iter(replies)
+        return [local[number] if number in local else next(rest) for number in range(len(recipients) + 1)]
+
+    async def rcpt(
+        self, recipient: str, *, notify: Sequence[str] = (), orcpt: str | None = None
+    ) -> UpstreamReply:
+        """Send one more RCPT; Unreachable if the connection is gone (nothing was decided)."""
+        connection = self._open_connection()
+        try:
+            line = wire.rcpt(recipient, connection.offered, notify, orcpt)
+        except wire.Unsendable as error:
+            return error.reply
+        try:
+            reply = self._seen((await connection.write(line, 1, self._pool.reply_seconds))[0])
+        except Lost as lost:
+            self._discard()
+            raise Unreachable(f"{connection.name}: {lost}", "4.4.2") from lost
+        self.accepted += reply.ok
+        return reply
+
+    def _open_connection(self) -> Connection:
+        if self._connection is None:
+            raise Unreachable("the connection of this transaction is gone", "4.4.2")
+        return self._connection
+
+    async def _begin(self, build: Callable[[dict[str, str]], list[bytes]]) -> list[UpstreamReply]:
+        """Send the first commands; an idle connection that turns out dead is replaced once."""
+        connection = await self._ready()
+        while True:
+            try:
+                lines = build(connection.offered)
+            except wire.Unsendable as error:
+                return [error.reply]
+            self._dirty = True
+            try:
+                replies = await self._exchange(connection, lines)
+            except Lost as lost:
+                fault = str(lost)
+            else:
+                if replies[0].code != 421 or not self._reused:
+                    return [self._seen(reply) for reply in replies]
+                fault = "answered 421"
+            reused = self._reused
+            self._discard()
+            if not reused:
+                raise Unreachable(f"{connection.name}: {fault}", "4.4.2")
+            connection = await self._ready(fresh=True)
+
+    async def _exchange(self, connection: Connection, lines: list[bytes]) -> list[UpstreamReply]:
+        skip = 0
+        announced = connection.offered.get("XFORWARD")
+        if announced is not None and self._client[0] and "XCLIENT" not in connection.offered:
+            ip, helo = self._client
+            values = {
+                "NAME": "[UNAVAILABLE]",
+                "ADDR": f"IPV6:{ip}" if ":" in ip else ip,
+                "HELO": helo,
+                "PROTO": "ESMTP",
+            }
+            line = wire.forward("XFORWARD", announced, values)
+            if line:
+                lines, skip = [line, *lines], 1
+        seconds = self._pool.reply_seconds
+        if "PIPELINING" in connection.offered:
+            return (await connection.write(b"".join(lines), len(lines), seconds))[skip:]
+        replies: list[UpstreamReply] = []
+        for number, line in enumerate(lines):
+            replies += await connection.write(line, 1, seconds)
+            if number == skip and not replies[-1].ok:
+                replies += [replies[-1]] * (len(lines) - number - 1)
+                break
+        return replies[skip:]
+
+    def _seen(self, reply: UpstreamReply) -> UpstreamReply:
+        """Note a 421: the server hangs up, and for our client that is an ordinary "later"."""
+        if reply.code != 421:
+            return reply
+        if self._connection is not None:
+            self._connection.usable = False
+        return UpstreamReply(451, reply.status or "4.3.2", reply.text)
+
+    async def data(self, pieces: Sequence[bytes], *, patience: float | None = None) -> UpstreamReply:
+        """Send DATA, then the body, dot-stuffed, and the dot in one write; return the answer to it.
+
+        Ends the transaction. Unreachable: nothing was decided. InDoubt: the whole message is out,
+        and the answer did not come within `patience` seconds (None: 10 minutes), or cannot come
+        any more. Cancelling the caller after the dot does not lose the answer: see `late`.
+        """
+        connection = self._open_connection()
+        self._sending = True
+        refused = self._unfit(connection, pieces)
+        if isinstance(refused, UpstreamReply):
+            self._give_back()
+            return refused
+        try:
+            reply = (await connection.write(b"DATA\r\n", 1, DATA_SECONDS))[0]
+        except Lost as lost:
+            self._discard()
+            raise Unreachable(f"{connection.name}: {lost}", "4.4.2") from lost
+        except asyncio.CancelledError:
+            self._discard()  # a 354 may be on its way; without a dot nothing is decided
+            raise
+        if reply.code != 354:
+            reply = self._seen(reply)
+            if reply.ok:
+                self._discard()
+                raise Unreachable(f"{connection.name}: answered {reply.code} to DATA", "4.5.0")
+            self._give_back()
+            return reply
+        return await self._dot(connection, refused, patience)
+
+    def _unfit(self, connection: Connection, pieces: Sequence[bytes]) -> UpstreamReply | list[bytes]:
+        """Return the lines to send, or why this server cannot be sent this message."""
+        if not self.accepted:
+            return UpstreamReply(554, "5.5.1", "No valid recipients")
+        if "8BITMIME" not in connection.offered and not all(piece.isascii() for piece in pieces):
+            return UpstreamReply(554, "5.6.3", "The receiving server takes 7-bit messages only (no 8BITMIME)")
+        try:
+            return wire.body(pieces)
+        except wire.Unsendable as error:
+            return error.reply
+
+    async def _dot(self, connection: Connection, lines: list[bytes], patience: float | None) -> UpstreamReply:
+        try:
+            future = connection.writelines(lines, DOT_SECONDS)
+        except Lost as lost:
+            self._discard()
+            raise Unreachable(f"{connection.name}: {lost}", "4.4.2") from lost
+        try:
+            if patience is None:
+                replies = await future
+            else:
+                async with asyncio.timeout(patience):
+                    replies = await future
+        except TimeoutError:
+            self.late = self._keep_waiting(connection, future)
+            raise InDoubt(f"{connection.name}: no answer to the dot yet", self.late) from None
+        except asyncio.CancelledError:
+            self.late = self._keep_waiting(connection, future)
+            raise
+        except Lost as lost:
+            self._discard()
+            if connection.unsent:
+                raise Unreachable(f"{connection.name}: {lost}", "4.4.2") from lost
+            raise InDoubt(f"{connection.name}: {lost} after the dot") from lost
+        return self._ended(replies[0])
+
+    def _ended(self, reply: UpstreamReply) -> UpstreamReply:
+        reply = self._seen(reply)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.release(self._route, connection)
+        if 300 <= reply.code < 400:
+            return UpstreamReply(451, "4.5.0", "The receiving server gave an answer out of place")
+        return reply
+
+    def _keep_waiting(
+        self, connection: Connection, future: asyncio.Future[list[UpstreamReply]]
+    ) -> asyncio.Future[UpstreamReply]:
+        """Return what will bring the answer although nobody awaits `future` any more."""
+        late: asyncio.Future[UpstreamReply] = asyncio.get_running_loop().create_future()
+
+        def arrived(done: asyncio.Future[list[UpstreamReply]]) -> None:
+            fault = done.exception()
+            if fault is not None:
+                self._discard()
+            reply = None if fault is not None else self._ended(done.result()[0])
+            if late.done():
+                return
+            if reply is not None:
+                late.set_result(reply)
+                return
+            late.set_exception(
+                Unreachable(f"{connection.name}: {fault}: the answer will never come", "4.4.2")
+            )
+            late.exception()  # seen: it may be that nobody asks
+
+        connection.keep(future).add_done_callback(arrived)
+        return late
+
+    def _discard(self) -> None:
+        connection, self._connection = self._connection, None
+        self._dirty = False
+        if connection is not None:
+            self._pool.discard(self._route, connection)
+
+    async def abandon(self) -> None:
+        """End the transaction without a message; harmless when it has ended, or `data` is about to end it."""
+        if not self._sending:
+            self._give_back()
+
+    def _give_back(self) -> None:
+        """Reset the connection and return it; it is free once the server has answered."""
+        connection = self._connection
+        if connection is None:
+            return
+        if not connection.usable:
+            self._discard()
+            return
+        self._connection = None
+        if not self._dirty:
+            self._pool.release(self._route, connection)
+            return
+        pool, route = self._pool, self._route
+
+        def reset(done: asyncio.Future[list[UpstreamReply]]) -> None:
+            if done.cancelled() or done.exception() is not None or not done.result()[0].ok:
+                pool.discard(route, connection)
+            else:
+                pool.release(route, connection)
+
+        try:
+            connection.write(b"RSET\r\n", 1, pool.reply_seconds).add_done_callback(reset)
+        except Lost:
+            pool.discard(route, connection)
