@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,10 +21,15 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, RowMapping
 
+    from relay.store.engine import Store
+
 BUCKET_US = 600 * 1_000_000
 DAY_US = 86_400 * 1_000_000
-#: Actions that hand a message on; only these count as relayed and enter the cohort.
-RELAYED = frozenset({"deliver", "tag"})
+#: The outcome of a message that the customer's server took; only these count as relayed and enter the cohort.
+FORWARDED = "forwarded"
+_NEVER_FORWARDED = frozenset({"refuse", "defer"})
+#: A row waits this long for others to share its commit.
+BATCH_SECONDS = 0.05
 _RECIPIENT_BYTES = 2 * HASH_BYTES
 
 
@@ -35,8 +41,10 @@ class JournalRow:
     account_id: int
     customer_id: int
     at: datetime
-    #: deliver, tag, hold, refuse, defer …; `deliver` and `tag` count as relayed
+    #: what was decided: deliver, tag, hold, refuse, defer
     action: str
+    #: what came of it: forwarded, queued, held, refused, deferred
+    outcome: str = FORWARDED
     score: float = 0.0
     hits: Sequence[Mapping[str, Any]] = ()
     malformed: str = ""
@@ -57,12 +65,37 @@ class JournalRow:
     counts: Mapping[str, int] = field(default_factory=dict)
 
     @property
+    def relayed(self) -> bool:
+        """Return whether the message went out, and so counts in rates."""
+        return self.outcome == FORWARDED and self.action not in _NEVER_FORWARDED
+
+    @property
     def domain_hashes(self) -> list[bytes]:
         """Return each recipient's domain hash."""
         return [
             self.recipients[start + HASH_BYTES : start + _RECIPIENT_BYTES]
             for start in range(0, len(self.recipients), _RECIPIENT_BYTES)
         ]
+
+
+class Batch:
+    """Collects rows on the event loop and hands them to the store's writer together."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rows: list[JournalRow] = []
+
+    def add(self, row: JournalRow) -> None:
+        """Queue a row; it is committed within about 100 ms."""
+        self._rows.append(row)
+        if len(self._rows) == 1:
+            asyncio.get_running_loop().call_later(BATCH_SECONDS, self.flush)
+
+    def flush(self) -> None:
+        """Hand over what waits, now."""
+        rows, self._rows = self._rows, []
+        if rows:
+            self._store.write_later(lambda tx: append(tx, rows))
 
 
 def append(tx: Connection, rows: Sequence[JournalRow]) -> None:
@@ -76,7 +109,7 @@ def append(tx: Connection, rows: Sequence[JournalRow]) -> None:
         at_us = micros(row.at)
         for name, value in _counts(row):
             tallies[row.account_id, at_us // BUCKET_US * BUCKET_US, name] += value
-        if row.action in RELAYED:
+        if row.relayed:
             day = at_us // DAY_US
             for domain_hash in row.domain_hashes:
                 cohorts[row.account_id, day, domain_hash] += 1
@@ -99,6 +132,7 @@ def _values(row: JournalRow) -> dict[str, Any]:
         "customer_id": row.customer_id,
         "at_us": micros(row.at),
         "action": row.action,
+        "outcome": row.outcome,
         "score": row.score,
         "hits": list(row.hits),
         "malformed": row.malformed,
@@ -120,7 +154,7 @@ def _counts(row: JournalRow) -> Iterable[tuple[str, int]]:
     """Return what one message adds to its account's counters."""
     yield "messages", 1
     yield f"messages_{row.action}", 1
-    if row.action in RELAYED:
+    if row.relayed:
         yield "relayed", row.recipient_count
     yield from row.counts.items()
 

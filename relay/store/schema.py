@@ -182,6 +182,7 @@ message = Table(
     Column("customer_id", BigInteger, nullable=False),
     _moment("at_us"),
     Column("action", Words, nullable=False),
+    Column("outcome", Words, nullable=False, server_default=text("'forwarded'")),
     Column("score", Float, nullable=False, server_default=text("0")),
     _json("hits", "[]"),
     _words("malformed"),
