@@ -148,7 +148,7 @@ def _rungs(given: list[Any], known: Mapping[str, Condition], faults: list[str]) 
 
 
 def _closure(used: set[str], known: Mapping[str, Condition]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the inputs and definitions that `used` stands for; a definition refers only to those above it."""
+    """Return the inputs and definitions behind `used`; a definition refers only to those above it."""
     for name in reversed(list(known)):
         if name in used:
             used = used | set(known[name].names)

@@ -1,0 +1,154 @@
+"""How much may be sent how fast: GCRA buckets, the caps of a class and first-time-recipient budgets.
+
+A bucket is one moment: when everything taken so far will have been paid back at the limit's pace (ITU-T I.371's
+generic cell rate algorithm). What is reserved at RCPT and not sent is refunded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from policies.decision import Decision
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Take(StrEnum):
+    """Whether a bucket gave what was asked."""
+
+    TAKEN = "taken"
+    LATER = "later"
+    NEVER = "never"
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So much in so long; as much may go at once after a rest of that length."""
+
+    amount: int
+    per: timedelta
+    #: what it is called in reasons: `account messages`, `server recipients`, …
+    name: str = "limit"
+
+    @property
+    def interval_ns(self) -> int:
+        """Return how long one unit takes to come back, in nanoseconds, rounded up."""
+        return -(-(self.per // _MICROSECOND) * 1000 // self.amount)
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """What was taken of a limit; 0 is a full bucket."""
+
+    paid_back_at_ns: int = 0
+
+
+def left(bucket: Bucket, limit: Limit, now: datetime) -> int:
+    """Return how much could be taken at once now."""
+    debt = max(bucket.paid_back_at_ns - _nanoseconds(now), 0)
+    return max(limit.amount - -(-debt // limit.interval_ns), 0)
+
+
+def take(bucket: Bucket, cost: int, limit: Limit, now: datetime) -> tuple[Bucket, Decision[Take]]:
+    """Take `cost` units, or nothing; a cost beyond the whole limit can never be taken."""
+    numbers = {"limit": limit.amount, "per_seconds": limit.per.total_seconds(), "cost": cost}
+    start = _nanoseconds(now)
+    paid_back = max(bucket.paid_back_at_ns, start) + cost * limit.interval_ns
+    wait_ns = paid_back - start - limit.amount * limit.interval_ns
+    if cost > limit.amount:
+        return bucket, Decision(Take.NEVER, f"{cost} at once is more than {_say(limit)}", numbers)
+    if wait_ns > 0:
+        wait = -(-wait_ns // 10**9)
+        return bucket, Decision(Take.LATER, f"{_say(limit)} is used up", {**numbers, "wait_seconds": wait})
+    return Bucket(paid_back), Decision(Take.TAKEN, "", numbers)
+
+
+def take_all(
+    buckets: Sequence[Bucket], cost: int, limits: Sequence[Limit], now: datetime
+) -> tuple[tuple[Bucket, ...], Decision[Take]]:
+    """Take `cost` from every bucket (account, server, customer), or from none when one has too little.
+
+    The decision is that of the level that has longest to wait.
+    """
+    tried = [take(bucket, cost, limit, now) for bucket, limit in zip(buckets, limits, strict=True)]
+    refused = [decision for _, decision in tried if decision.action is not Take.TAKEN]
+    if refused:
+        return tuple(buckets), max(refused, key=_worse)
+    return tuple(bucket for bucket, _ in tried), Decision(Take.TAKEN, "", {"cost": cost})
+
+
+def refund(bucket: Bucket, cost: int, limit: Limit) -> Bucket:
+    """Give back what was reserved and not used; a bucket never holds more than its limit."""
+    return Bucket(max(bucket.paid_back_at_ns - cost * limit.interval_ns, 0))
+
+
+# -- what a class of account may do --
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCaps:
+    """What an account of one class may do unless it was given more."""
+
+    recipients_per_message: int
+    #: recipients a day that it never wrote to before: while it is new, and after that; None: no budget
+    first_time_learning: int | None = None
+    first_time: int | None = None
+
+
+#: an account of class person is new for so long
+LEARNING = timedelta(days=14)
+
+CLASSES: dict[str, ClassCaps] = {
+    # RFC 5321 §4.5.3.1.8: a hundred recipients are always taken
+    "person": ClassCaps(100, first_time_learning=50, first_time=200),
+    "app": ClassCaps(1000),
+    "bulk": ClassCaps(1000),
+    "list": ClassCaps(1000),
+}
+
+
+def recipients(klass: str, given: int, override: int | None = None) -> Decision[Take]:
+    """Decide whether a message may have its `given` recipients."""
+    cap = override if override is not None else CLASSES[klass].recipients_per_message
+    numbers = {"recipients": given, "cap": cap}
+    if given <= cap:
+        return Decision(Take.TAKEN, "", numbers)
+    return Decision(Take.NEVER, f"more than {cap} recipients in one message", numbers)
+
+
+def first_time_limit(klass: str, age: timedelta, override: int | None = None) -> Limit | None:
+    """Return the budget of first-time recipients a day of an account of that age, or None without one.
+
+    It is reserved at RCPT, across all sessions, and refunded for a recipient that was not relayed.
+    """
+    caps = CLASSES[klass]
+    daily = caps.first_time_learning if age < LEARNING else caps.first_time
+    if override is not None:
+        daily = override
+    return Limit(daily, timedelta(days=1), "first-time recipients") if daily is not None else None
+
+
+#: what a throttled account's waiting mail leaves at, and what an account just back from a switch-off may send
+PACE = Limit(60, timedelta(hours=1), "pace while throttled")
+HALF_OPEN_PACE = Limit(20, timedelta(hours=1), "pace after a switch-off")
+
+
+def half_open_cost(recipients_known: int, recipients_new: int) -> int:
+    """Return what a message costs of HALF_OPEN_PACE: known recipients first, a new one counts fourfold."""
+    return recipients_known + 4 * recipients_new
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // _MICROSECOND * 1000
+
+
+def _say(limit: Limit) -> str:
+    return f"{limit.name}: {limit.amount} in {limit.per}"
+
+
+def _worse(decision: Decision[Take]) -> tuple[bool, float]:
+    return decision.action is Take.NEVER, float(decision.numbers.get("wait_seconds", 0))
