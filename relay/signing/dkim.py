@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 
 from relay.clock import EPOCH
 from relay.errors import ConfigError, Fault
+from relay.signing import public
 from relay.signing.canonical import relaxed_body, relaxed_field
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ class Signer:
 
     def dns_record(self) -> tuple[str, str]:
         """Return the name and the text of the TXT record that receivers look up."""
-        return f"{self.selector}._domainkey.{self.domain}", public_record(self._key)
+        return f"{self.selector}._domainkey.{self.domain}", public.record(self._key.public_key())
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,14 +177,17 @@ def new_key(algorithm: str = "rsa") -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
 
 
-def public_record(key: rsa.RSAPrivateKey | Ed25519PrivateKey) -> str:
-    """Return the text of the DNS record for a private key (RFC 6376 §3.6.1, RFC 8463 §4)."""
-    public = key.public_key()
-    if isinstance(public, Ed25519PublicKey):
-        raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        return "v=DKIM1; k=ed25519; p=" + base64.b64encode(raw).decode()
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return (
-        "v=DKIM1; k=rsa; p="
-        + base64.b64encode(public.public_bytes(serialization.Encoding.DER, form)).decode()
-    )
+def dns_record(pem: bytes) -> str:
+    """Return the text of the TXT record that belongs to a private key; ConfigError for an unusable one."""
+    return public.record(_private_key(pem, "this domain").public_key())
+
+
+def public_key(data: bytes) -> str:
+    """Return a pasted public key as the text of its DNS record; ConfigError if it cannot be used."""
+    key = public.read(data)
+    if key is None:
+        allowed = (
+            "a DKIM record (v=DKIM1; …; p=…), a PEM public key or the p= value; RSA of 1024 bits or more"
+        )
+        raise ConfigError([Fault("DKIM public key", "not usable", allowed)])
+    return public.record(key)

@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from screening.mail import Mail
-
     from relay.keyring import Keyring
     from relay.model import Account
     from relay.signing.dkim import Signer
+    from screening.mail import Mail
     from screening.verdict import Verdict
 
 #: Clients' own copies of what only we write, and what must not travel (RFC 5322 §3.6.3 for Bcc).

@@ -11,10 +11,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import dkim
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from dkim.util import InvalidTagValueList, parse_tag_value
 
 from relay.clock import EPOCH
@@ -25,40 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-#: Senders still use 1024 bits; RFC 8301 §3.2 lets a verifier take them.
-SMALLEST_RSA_BITS = 1024
+    from relay.signing.public import PublicKey
+
 _MOST_SIGNATURES = 8
 _LONGEST_SIGNATURE = 8192
 _CLOCK_SKEW = timedelta(minutes=10)
 _FORMS = frozenset((b"relaxed", b"simple"))
-
-PublicKey = rsa.RSAPublicKey | Ed25519PublicKey
-
-
-def public_key(text: str | bytes) -> PublicKey | None:
-    """Read a DNS record, a PEM public key or bare base 64; None if unusable, revoked or too small."""
-    data = text.encode("ascii", "replace") if isinstance(text, str) else text
-    try:
-        key = _load_public(data.strip())
-    except (ValueError, TypeError, KeyError, binascii.Error, InvalidTagValueList, UnsupportedAlgorithm):
-        return None
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < SMALLEST_RSA_BITS:
-        return None
-    return key
-
-
-def _load_public(data: bytes) -> PublicKey | None:
-    if data.startswith(b"-----BEGIN"):
-        key = serialization.load_pem_public_key(data)
-        return key if isinstance(key, rsa.RSAPublicKey | Ed25519PublicKey) else None
-    tags = parse_tag_value(data) if b"=" in data.rstrip(b"= \r\n") else {b"p": data}
-    if tags.get(b"v", b"DKIM1") != b"DKIM1":
-        return None
-    packed = base64.b64decode(b"".join(tags[b"p"].split()), validate=True)
-    if tags.get(b"k", b"rsa") == b"ed25519":
-        return Ed25519PublicKey.from_public_bytes(packed)
-    key = serialization.load_der_public_key(packed)
-    return key if isinstance(key, rsa.RSAPublicKey) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from relay.clock import now as clock_now
 from relay.errors import ConfigError
-from relay.signing.dkim import Signer, new_key
-from relay.signing.verify import PublicKey, public_key, verify, wanted_keys
+from relay.signing import public
+from relay.signing.dkim import Signer, dns_record, new_key, public_key
+from relay.signing.public import PublicKey
+from relay.signing.verify import verify, wanted_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +50,7 @@ def dkimpy_passes(message: bytes, signer: Signer = SIGNER) -> bool:
 def keys_of(*signers: Signer) -> dict[tuple[str, str], PublicKey]:
     found = {}
     for signer in signers:
-        key = public_key(signer.dns_record()[1])
+        key = public.read(signer.dns_record()[1])
         assert key is not None
         found[signer.selector, signer.domain] = key
     return found
@@ -204,8 +206,9 @@ def test_public_keys_are_read_in_every_form_that_people_paste() -> None:
     )
     wanted = private.public_key().public_numbers()
     bare = record.partition("p=")[2]
+    assert public_key(pem) == record == dns_record(KEY)
     for form in (record, record.encode(), pem, pem.decode(), bare, f"p={bare}", record.replace("p=", "p= ")):
-        key = public_key(form)
+        key = public.read(form)
         assert isinstance(key, rsa.RSAPublicKey)
         assert key.public_numbers() == wanted
 
@@ -224,7 +227,9 @@ def test_public_keys_are_read_in_every_form_that_people_paste() -> None:
     ],
 )
 def test_unusable_public_keys_are_none(text: str) -> None:
-    assert public_key(text) is None
+    assert public.read(text) is None
+    with pytest.raises(ConfigError, match="DKIM public key"):
+        public_key(text.encode("latin-1"))
 
 
 def test_names_the_keys_that_it_will_ask_for() -> None:
