@@ -1,0 +1,99 @@
+"""Conditions in CEL over facts of a mail and the names of other rules, in the order of their dependence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import cel
+
+from screening.facts import FACTS
+from screening.rule import Mode, Rule
+
+if TYPE_CHECKING:
+    from screening.mail import Mail
+
+
+class Conditions:
+    """The compiled conditions of a ruleset; `faults` says what is wrong with them."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.faults: list[str] = []
+        self._names = {rule.id: rule for rule in rules}
+        programs: dict[str, tuple[Rule, Any, frozenset[str]]] = {}
+        for rule in rules:
+            if rule.condition and rule.mode is not Mode.OFF:
+                compiled = self._compiled(rule)
+                if compiled is not None:
+                    programs[rule.id] = (rule, *compiled)
+        self._steps = self._ordered(programs)
+        used = frozenset().union(*(names for _, _, names in programs.values()))
+        self._facts = tuple(name for name in FACTS if name in used)
+        self._rules = tuple(name for name in self._names if name in used)
+
+    def _wrong(self, rule: Rule, sentence: str) -> None:
+        self.faults.append(f"{rule.source}: rules.{rule.id}: condition: {sentence}")
+
+    def _compiled(self, rule: Rule) -> tuple[Any, frozenset[str]] | None:
+        try:
+            program = cel.compile(rule.condition)
+        except ValueError as error:
+            self._wrong(rule, " ".join(str(error).split())[:200])
+            return None
+        names = frozenset(program.variables())
+        for name in sorted(names - FACTS.keys() - self._names.keys()):
+            close = get_close_matches(name, [*FACTS, *self._names], 1)
+            self._wrong(rule, f"unknown name {name!r}" + (f" (did you mean {close[0]}?)" if close else ""))
+        clash = names & {rule.id}
+        if clash:
+            self._wrong(rule, "names itself")
+        return program, names
+
+    def _ordered(self, programs: dict[str, tuple[Rule, Any, frozenset[str]]]) -> list[tuple[Rule, Any]]:
+        """Return the rules so that each comes after those it names; a circle is a fault."""
+        steps: list[tuple[Rule, Any]] = []
+        waiting = dict(programs)
+        while waiting:
+            ready = [name for name, (_, _, names) in waiting.items() if not names & waiting.keys() - {name}]
+            if not ready:
+                rule = next(iter(waiting.values()))[0]
+                self._wrong(rule, f"goes round in a circle with {', '.join(sorted(waiting))}")
+                break
+            for name in ready:
+                rule, program, _ = waiting.pop(name)
+                steps.append((rule, program))
+        return steps
+
+    def run(self, mail: Mail, found: dict[str, str]) -> list[str]:
+        """Add the rules whose condition holds to `found`; return the names of those that failed."""
+        if not self._steps:
+            return []
+        failed: list[str] = []
+        try:
+            values: dict[str, Any] = {name: FACTS[name].read(mail) for name in self._facts}
+        except Exception:  # noqa: BLE001 - the rule edge
+            return ["conditions"]
+        values.update({name: name in found for name in self._rules})
+        context = cel.Context(variables=values)
+        for rule, program in self._steps:
+            tested = bool(rule.when or rule.words or rule.domains)
+            if tested and rule.id not in found:
+                continue
+            try:
+                holds = program.execute(context) is True
+            except (RuntimeError, TypeError, ValueError):
+                failed.append(rule.id)
+                holds = False
+            if holds and not tested:
+                found[rule.id] = self._evidence(rule, found)
+            elif not holds:
+                found.pop(rule.id, None)
+            if rule.id in values and holds != values[rule.id]:
+                values[rule.id] = holds
+                context.add_variable(rule.id, holds)
+        return failed
+
+    def _evidence(self, rule: Rule, found: dict[str, str]) -> str:
+        named = [name for name in found if name in rule.condition]
+        return " + ".join(named[:6]) or rule.why

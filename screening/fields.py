@@ -1,0 +1,126 @@
+"""Header fields read from raw bytes: names, values, places, and what is wrong with the block.
+
+One linear pass; nothing here raises. A fault is something that mail programs read differently from one
+another, or that hides text from a reader: the sentence is meant for the person who sent the mail.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+#: Header block that is read at all; what is longer is a fault (CASES "Numbers to adopt").
+MAX_HEADER_BYTES = 256 * 1024
+MAX_FIELDS = 1000
+#: Fields that may stand once, and whose doubles are read differently (RFC 5322 §3.6; PD-01, PD-16, PD-17).
+ONCE = frozenset({"from", "sender", "subject", "content-type", "content-transfer-encoding"})
+#: Fields whose spelling must leave no doubt.
+STRICT = ONCE | {"to", "cc", "bcc", "reply-to", "resent-from", "resent-sender", "mime-version"}
+
+_FIELD = re.compile(rb"[^\n]*(?:\n[ \t][^\n]*)*\n?")
+_HEADER_END = re.compile(rb"\n\r?\n")
+_FOLD = re.compile(rb"\r?\n(?=[ \t])")
+_NAME = re.compile(rb"[!-9;-~]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One header field: `value` unfolded and stripped, `start` and `end` are offsets into the raw message."""
+
+    name: str
+    lower: str
+    value: bytes
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A header block: its fields in order, where the body starts, and the first fault ("" if none)."""
+
+    fields: tuple[Field, ...]
+    body_start: int
+    fault: str
+
+
+def header_end(raw: bytes, start: int, stop: int) -> tuple[int, int]:
+    """Return where the header block of `raw[start:stop]` ends and where its body starts."""
+    if raw.startswith(b"\r\n", start):
+        return start, min(start + 2, stop)
+    if raw.startswith(b"\n", start):
+        return start, min(start + 1, stop)
+    found = _HEADER_END.search(raw, start, stop)
+    if found is None:
+        return stop, stop
+    return found.start() + 1, found.end()
+
+
+def read(raw: bytes, start: int = 0, stop: int | None = None) -> Block:
+    """Return the header block at `start`; never raises, time linear in the block."""
+    stop = len(raw) if stop is None else stop
+    end, body = header_end(raw, start, stop)
+    fault = ""
+    if end - start > MAX_HEADER_BYTES:
+        end, fault = start + MAX_HEADER_BYTES, "its header is larger than 256 KiB"
+    fields: list[Field] = []
+    for found in _FIELD.finditer(raw, start, end):
+        if found.end() == found.start():
+            break
+        if len(fields) >= MAX_FIELDS:
+            fault = fault or f"it has more than {MAX_FIELDS} header fields"
+            break
+        field, wrong = _field(raw, found.start(), found.end())
+        fault = fault or wrong
+        if field is not None:
+            fields.append(field)
+    return Block(tuple(fields), body, fault or _doubles(fields))
+
+
+def _field(raw: bytes, start: int, end: int) -> tuple[Field | None, str]:
+    colon = raw.find(b":", start, end)
+    line = raw[start:end]
+    if line[:1] in (b" ", b"\t"):
+        return None, "its first header line starts with a blank"
+    if colon < 0 or b"\n" in raw[start:colon]:
+        if start == 0 and line.startswith((b"From ", b">From ")):  # mbox envelope line of an exported file
+            return None, ""
+        return None, "" if not line.strip() else "a line in its header is not a header field"
+    written = raw[start:colon]
+    name = written.rstrip(b" \t")
+    value = raw[colon + 1 : end]
+    if b"\n" in value:
+        value = _FOLD.sub(b"", value)
+    value = value.strip(b" \t\r\n")
+    text = name.decode("latin-1")
+    field = Field(text, text.lower(), value, start, end)
+    fault = ""
+    if _NAME.fullmatch(name) is None:
+        fault = "a header field's name contains characters that are not allowed"
+    elif len(name) != len(written) and field.lower in STRICT:
+        fault = f"there is a blank before the colon of its {text} field"
+    elif field.lower in STRICT and _blank_fold(raw, colon + 1, end):
+        fault = f"its {text} field is continued after an empty-looking line"
+    elif b"\0" in value:
+        fault = f"its {text} field contains a NUL character"
+    elif b"\r" in value:
+        fault = f"its {text} field contains a bare carriage return"
+    return field, fault
+
+
+def _blank_fold(raw: bytes, start: int, end: int) -> bool:
+    """Whether a whitespace-only line stands inside the field: an end of header to some programs (PD-08)."""
+    if raw.find(b"\n", start, end - 1) < 0:
+        return False
+    lines = raw[start:end].split(b"\n")[:-1]
+    return any(not line.strip() for line in lines[1:-1])
+
+
+def _doubles(fields: list[Field]) -> str:
+    seen: dict[str, bytes] = {}
+    for field in fields:
+        if field.lower not in ONCE:
+            continue
+        if field.lower in seen and (field.lower == "from" or seen[field.lower] != field.value):
+            return f"it has two {field.name} fields"
+        seen.setdefault(field.lower, field.value)
+    return ""

@@ -1,0 +1,221 @@
+"""HTML as its reader sees it: text, links, forms, images, and what is hidden from the eye."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from selectolax.lexbor import LexborHTMLParser
+
+from screening.links import MAX_LINKS, Link, make
+
+#: The parser's time grows with depth by elements and with attributes squared (measured): beyond these a plain
+#: linear reading is used instead.
+MAX_DEPTH = 1500
+MAX_TAG_MARKS = 2500
+MAX_ELEMENTS = 20_000
+
+_TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")
+_VOID = frozenset(
+    [
+        "area",
+        "base",
+        "br",
+        "col",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "link",
+        "meta",
+        "param",
+        "source",
+        "track",
+        "wbr",
+    ]
+)
+_SELECTOR = (
+    "a[href],area[href],img[src],form,input,iframe[src],meta[http-equiv],base[href],script,object[data]"
+)
+_LINE_ENDS = (
+    "<br",
+    "<p",
+    "</p",
+    "</div",
+    "</td",
+    "</tr",
+    "</li",
+    "</h",
+    "<BR",
+    "<P",
+    "</TD",
+    "</TR",
+    "</DIV",
+)
+_HIDDEN_MARK = re.compile(
+    r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*[01](?:\.\d+)?(?:px|pt|em)?\s*[;\"'!]"
+    r"|opacity\s*:\s*0(?:\.0\d*)?\s*[;\"'!]|max-height\s*:\s*0|color\s*:\s*transparent",
+    re.IGNORECASE,
+)
+_CRUDE_LINK = re.compile(r"<a\s[^>]{0,2000}?href\s*=\s*[\"']?([^\"'\s>]{1,4096})", re.IGNORECASE)
+_META_URL = re.compile(r"url\s*=\s*['\"]?([^'\"\s]+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class HtmlView:
+    """What one HTML text shows; `hidden` is text that a reader cannot see."""
+
+    text: str = ""
+    links: tuple[Link, ...] = ()
+    title: str = ""
+    hidden: str = ""
+    #: number of img elements
+    images: int = 0
+    #: names or types of form inputs
+    inputs: tuple[str, ...] = ()
+    forms: int = 0
+    scripts: int = 0
+    refresh: str = ""
+    elements: frozenset[str] = field(default_factory=frozenset)
+    crude: bool = False
+
+
+def view(html: str) -> HtmlView:
+    """Return what the HTML shows; linear, never raises."""
+    if not html:
+        return HtmlView()
+    if _too_tangled(html):
+        return _crude(html)
+    lined = html
+    for mark in _LINE_ENDS:
+        if mark in lined:
+            lined = lined.replace(mark, "\n" + mark)
+    tree = LexborHTMLParser(lined)
+    found = _Found()
+    for node in tree.css(_SELECTOR):
+        found.take(node)
+    title = tree.css_first("title")
+    title_text = " ".join(title.text().split())[:500] if title is not None else ""
+    tree.strip_tags(["script", "style", "template", "title"])
+    hidden = _hidden(tree) if _HIDDEN_MARK.search(html) else ""
+    root = tree.root
+    text = " ".join(root.text().split()) if root is not None else ""
+    return HtmlView(
+        text=text,
+        links=tuple(found.links),
+        title=title_text,
+        hidden=hidden,
+        images=found.images,
+        inputs=tuple(found.inputs),
+        forms=found.forms,
+        scripts=found.scripts,
+        refresh=found.refresh,
+        elements=frozenset(found.elements),
+    )
+
+
+class _Found:
+    def __init__(self) -> None:
+        self.links: list[Link] = []
+        self.inputs: list[str] = []
+        self.elements: set[str] = set()
+        self.images = self.forms = self.scripts = 0
+        self.refresh = ""
+
+    def take(self, node: object) -> None:
+        tag = str(node.tag)  # type: ignore[attr-defined]
+        get = node.attributes.get  # type: ignore[attr-defined]
+        self.elements.add(tag)
+        if tag == "a" or tag == "area":
+            self.link(get("href"), " ".join(node.text().split()), "html", tag)  # type: ignore[attr-defined]
+        elif tag == "img":
+            self.images += 1
+            self.link(get("src"), get("alt") or "", "attribute", tag)
+        elif tag == "form":
+            self.forms += 1
+            self.link(get("action"), "", "attribute", tag)
+        elif tag == "input":
+            self.inputs.append(f"{get('type') or 'text'} {get('name') or ''}".lower()[:80])
+        elif tag == "script":
+            self.scripts += 1
+            self.link(get("src"), "", "attribute", tag)
+        elif tag == "meta":
+            self.meta(get("http-equiv") or "", get("content") or "")
+        else:
+            self.link(get("src") or get("href") or get("data"), "", "attribute", tag)
+
+    def meta(self, equivalent: str, content: str) -> None:
+        if equivalent.strip().lower() == "refresh":
+            found = _META_URL.search(content[:4096])
+            if found is not None:
+                self.refresh = found[1]
+                self.link(found[1], "", "attribute", "meta")
+
+    def link(self, href: str | None, text: str, source: str, tag: str) -> None:
+        if href and len(self.links) < MAX_LINKS:
+            link = make(href, text[:1000], source, tag)
+            if link is not None:
+                self.links.append(link)
+
+
+def _hidden(tree: LexborHTMLParser) -> str:
+    out: list[str] = []
+    for node in tree.css("[style]")[:5000]:
+        style = node.attributes.get("style") or ""
+        if _HIDDEN_MARK.search(style + ";"):
+            out.append(node.text())
+            if len(out) >= 50:
+                break
+    return " ".join(" ".join(out).split())[:10_000]
+
+
+def _too_tangled(html: str) -> bool:
+    """Whether a tree would cost more than linear time: too deep, or a tag with thousands of attributes."""
+    if len(html) > 16_384 and any(
+        len(piece) > 16_384 and max(map(piece.count, " \n\"'")) > MAX_TAG_MARKS for piece in html.split(">")
+    ):
+        return True
+    if html.count("<") < 2 * MAX_DEPTH:
+        return False
+    counts: dict[str, int] = {}
+    depth = elements = 0
+    for closing, name in _TAG.findall(html):
+        name = name.lower()
+        if closing:
+            if counts.get(name, 0) > 0:
+                counts[name] -= 1
+                depth -= 1
+        elif name not in _VOID:
+            counts[name] = counts.get(name, 0) + 1
+            depth += 1
+            elements += 1
+        if depth > MAX_DEPTH or elements > MAX_ELEMENTS:
+            # p, li, td and their kind are often left open: only the nesting kinds make a deep tree
+            return _nesting(counts) > MAX_DEPTH or elements > MAX_ELEMENTS
+    return False
+
+
+_SELF_CLOSING = frozenset(["p", "li", "td", "tr", "th", "dt", "dd", "option"])
+
+
+def _nesting(counts: dict[str, int]) -> int:
+    return sum(count for name, count in counts.items() if name not in _SELF_CLOSING)
+
+
+def _crude(html: str) -> HtmlView:
+    """Read tags by their brackets alone."""
+    found = _Found()
+    position, out = 0, []
+    while position < len(html):
+        start = html.find("<", position)
+        if start < 0:
+            out.append(html[position:])
+            break
+        out.append(html[position:start])
+        end = html.find(">", start)
+        if end < 0:
+            break
+        position = end + 1
+    for match in _CRUDE_LINK.finditer(html):
+        found.link(match[1], "", "html", "a")
+    return HtmlView(text=" ".join(" ".join(out).split()), links=tuple(found.links), crude=True)

@@ -1,0 +1,163 @@
+"""Links: found in text and HTML, with the host that a browser would really open."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv4Address
+from urllib.parse import unquote
+
+import idna
+from publicsuffixlist import PublicSuffixList
+
+MAX_LINKS = 1000
+MAX_URL = 4096
+
+_SUFFIXES = PublicSuffixList()
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}\Z")
+_URL_TAIL = re.compile(r"[^\s<>\"'`{}|^\x00-\x20\u00a0\u200b-\u200f\u2028\u2029]{1,4096}")
+_NUMERIC = re.compile(r"(?:0[xX][0-9a-fA-F]+|\d+)(?:\.(?:0[xX][0-9a-fA-F]+|\d+)){0,3}")
+_CONTROL = re.compile(r"[\x00-\x20\x7f]+")
+_DROPPED = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
+#: schemes with a host that opens in a browser or file manager
+_WEB = frozenset({"http", "https", "ftp", "file", "smb"})
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One link: `domain` is the registrable part of `host`; `source` is text, html (anchor) or attribute."""
+
+    href: str
+    text: str
+    host: str
+    domain: str
+    source: str
+    tag: str = ""
+
+    @property
+    def path(self) -> str:
+        """Return what follows the host, without the leading slash."""
+        rest = self.href.partition("://")[2] or self.href
+        return rest.replace("\\", "/").partition("/")[2]
+
+
+@lru_cache(maxsize=16384)
+def registrable(host: str) -> str:
+    """Return the registrable domain of a host (public suffix list), or the host itself where it has none."""
+    if not host or host[0] == "[" or host.rpartition(".")[2].isdigit():
+        return host
+    return _SUFFIXES.privatesuffix(host) or host
+
+
+@lru_cache(maxsize=16384)
+def normal_host(authority: str) -> str:
+    """Return the host of a URL's authority as a browser reads it: no user, no port, IDNA, numbers as IPv4."""
+    host = authority.rpartition("@")[2]
+    if host.startswith("["):
+        return host.partition("]")[0].lower() + "]"
+    host = unquote(host.partition(":")[0]) if "%" in host else host.partition(":")[0]
+    if not host.isascii():
+        host = host.translate(_DROPPED)
+        try:
+            host = idna.encode(host, uts46=True, transitional=False).decode("ascii")
+        except (idna.IDNAError, UnicodeError, ValueError):
+            return host.lower()[:253]
+    host = host.lower().strip(".")[:253]
+    if host and _NUMERIC.fullmatch(host):
+        return _ipv4(host) or host
+    return host
+
+
+def _ipv4(host: str) -> str:
+    """Return the dotted form of 2130706433, 0x7f.1 and their kind, "" if it is none."""
+    try:
+        parts = [
+            int(p, 16 if p[:2] in ("0x", "0X") else 8 if p[0] == "0" and p != "0" else 10)
+            for p in host.split(".")
+        ]
+    except ValueError:
+        return ""
+    value = 0
+    for index, part in enumerate(parts):
+        last = index == len(parts) - 1
+        if part >= (256 ** (5 - len(parts)) if last else 256):
+            return ""
+        value += part if last else part << (24 - 8 * index)
+    try:
+        return str(IPv4Address(value))
+    except AddressValueError:
+        return ""
+
+
+def make(href: str, text: str, source: str, tag: str = "") -> Link | None:
+    """Return the link that a browser would follow, None where there is nothing to open."""
+    href = href[:MAX_URL]
+    if not href.isascii() or _CONTROL.search(href):
+        href = _CONTROL.sub("", href.translate(_DROPPED))
+    scheme, colon, rest = href.partition(":")
+    if href[:2] in ("//", "\\\\", "/\\"):
+        scheme, rest, colon = "https", href, ":"
+    if not colon or not scheme.isascii():
+        return None
+    scheme = scheme.lower()
+    if scheme not in _WEB:
+        return Link(href, text, "", "", source, tag)
+    authority = rest.lstrip("/\\")
+    for stop in "/?#\\":
+        authority = authority.partition(stop)[0]
+    host = normal_host(authority)
+    return Link(href, text, host, registrable(host), source, tag)
+
+
+def in_text(text: str, limit: int = MAX_LINKS) -> list[Link]:
+    """Return the links written out in plain text, in order; linear."""
+    out: list[Link] = []
+    seen: set[str] = set()
+    for start in _starts(text):
+        if len(out) >= limit:
+            break
+        found = _URL_TAIL.match(text, start)
+        if found is None:
+            continue
+        written = _trimmed(found[0])
+        if written in seen:
+            continue
+        seen.add(written)
+        href = written if "://" in written[:24] else f"http://{written}"
+        link = make(href, written, "text")
+        if link is not None and "." in link.host:
+            out.append(link)
+    return out
+
+
+def _starts(text: str) -> list[int]:
+    starts: list[int] = []
+    at = text.find("://")
+    while at >= 0 and len(starts) < 10 * MAX_LINKS:
+        scheme = _SCHEME.search(text, max(0, at - 21), at)
+        if scheme is not None:
+            name = scheme[0].lower()
+            for known in ("https", "http", "ftp"):
+                if name.endswith(known):
+                    starts.append(at - len(known))
+                    break
+        at = text.find("://", at + 3)
+    for prefix in ("www.", "WWW."):
+        at = text.find(prefix)
+        while at >= 0 and len(starts) < 20 * MAX_LINKS:
+            if at == 0 or not (text[at - 1].isalnum() or text[at - 1] in "/.@-_"):
+                starts.append(at)
+            at = text.find(prefix, at + 4)
+    starts.sort()
+    return starts
+
+
+def _trimmed(url: str) -> str:
+    """Drop the punctuation that ends a sentence, and a bracket that opened before the link."""
+    url = url.rstrip(".,;:!?*_~")
+    while url[-1:] in ")]":
+        if url.count("(") >= url.count(")") and url.count("[") >= url.count("]"):
+            break
+        url = url[:-1].rstrip(".,;:!?")
+    return url

@@ -1,0 +1,257 @@
+"""A message parsed once, lazily: each view is made on first use, kept, and never raises.
+
+Every view is linear in the message and bounded: header 256 KiB and 1000 fields, depth 20, 1000 parts,
+256 KiB of text, 1000 links. What programs read in different ways ends in `malformed`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from screening import magic
+from screening.address import Mailbox, parse
+from screening.attachments import Attachment, Contents, open_all
+from screening.charset import decode, decode_words
+from screening.fields import Block, Field, read
+from screening.html import HtmlView, view
+from screening.links import MAX_LINKS, Link, in_text, registrable
+from screening.mime import Part, Structure, walk
+from screening.plain import folded
+
+MAX_TEXT = 256 * 1024
+
+#: address fields whose ambiguity refuses the message
+_IDENTITIES = ("from", "sender", "reply-to", "resent-from", "resent-sender")
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """Who hands a message in, and for whom; `received_at` is aware UTC."""
+
+    id: str
+    peer_ip: str
+    helo: str
+    tls: str
+    login: str | None
+    sender: str
+    recipients: tuple[str, ...]
+    received_at: datetime
+    direction: str = "out"
+
+
+class Mail:
+    """One message with its envelope; immutable, lazy, never raises."""
+
+    envelope: Envelope
+    raw: bytes
+
+    def __init__(self, envelope: Envelope, raw: bytes) -> None:
+        self.__dict__["envelope"] = envelope
+        self.__dict__["raw"] = raw
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a Mail does not change: {name}")
+
+    # -- header ------------------------------------------------------------------------------------
+
+    @cached_property
+    def _block(self) -> Block:
+        return read(self.raw)
+
+    @cached_property
+    def fields(self) -> tuple[Field, ...]:
+        """All header fields in order."""
+        return self._block.fields
+
+    @cached_property
+    def body_start(self) -> int:
+        """Offset of the first body byte in `raw` (its length if there is none)."""
+        return self._block.body_start
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Field]]:
+        found: dict[str, list[Field]] = {}
+        for field in self.fields:
+            found.setdefault(field.lower, []).append(field)
+        return found
+
+    def raw_header(self, name: str) -> bytes:
+        """Return the first such field's bytes, unfolded and stripped; b"" if absent. `name` is lower case."""
+        found = self._by_name.get(name)
+        return found[0].value if found else b""
+
+    def has(self, name: str) -> bool:
+        """Return whether there is such a field; `name` is lower case."""
+        return name in self._by_name
+
+    @cached_property
+    def _decoded(self) -> dict[str, str]:
+        return {}
+
+    def header(self, name: str) -> str:
+        """Return the first such field, decoded (RFC 2047), unfolded, stripped; "" if absent."""
+        name = name.lower()
+        text = self._decoded.get(name)
+        if text is None:
+            found = self._by_name.get(name)
+            text = self._decoded[name] = decode_words(found[0].value).strip() if found else ""
+        return text
+
+    def headers(self, name: str) -> tuple[str, ...]:
+        """Return every such field, decoded as `header` does."""
+        return tuple(decode_words(field.value).strip() for field in self._by_name.get(name.lower(), ()))
+
+    @property
+    def subject(self) -> str:
+        """The Subject, decoded; "" if absent."""
+        return self.header("subject")
+
+    def mailboxes(self, name: str) -> tuple[Mailbox, ...]:
+        """Return the mailboxes of all fields of that name."""
+        return self._mailboxes(name.lower())[0]
+
+    @cached_property
+    def _parsed(self) -> dict[str, tuple[tuple[Mailbox, ...], str]]:
+        return {}
+
+    def _mailboxes(self, name: str) -> tuple[tuple[Mailbox, ...], str]:
+        known = self._parsed.get(name)
+        if known is None:
+            boxes: tuple[Mailbox, ...] = ()
+            fault = ""
+            for field in self._by_name.get(name, ())[:20]:
+                more, wrong = parse(field.value)
+                boxes, fault = boxes + more, fault or wrong
+            known = self._parsed[name] = (boxes, fault)
+        return known
+
+    @property
+    def from_(self) -> tuple[Mailbox, ...]:
+        """The mailboxes of From."""
+        return self.mailboxes("from")
+
+    @cached_property
+    def author(self) -> Mailbox:
+        """The first mailbox of From; an empty one if there is none."""
+        return next(iter(self.from_), Mailbox("", "", "", ""))
+
+    @cached_property
+    def author_domain(self) -> str:
+        """The registrable domain of the author's address."""
+        return registrable(self.author.domain)
+
+    # -- parts -------------------------------------------------------------------------------------
+
+    @cached_property
+    def _structure(self) -> Structure:
+        return walk(self.raw, self.fields, self.body_start)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The leaves in order, every reading of an ambiguous one included."""
+        return self._structure.parts
+
+    @property
+    def oddities(self) -> frozenset[str]:
+        """Names of structural oddities, for rules to weigh."""
+        return self._structure.oddities
+
+    @cached_property
+    def _texts(self) -> tuple[str, str]:
+        """Plain texts and HTML sources, each joined and capped."""
+        plain: list[str] = []
+        rich: list[str] = []
+        room = [MAX_TEXT, MAX_TEXT]
+        for part in self.parts:
+            if not part.media_type.startswith("text/") or part.disposition == "attachment":
+                continue
+            is_html = part.media_type in ("text/html", "text/x-amp-html") or (
+                part.media_type != "text/plain" and magic.kind_of(part.data) == "html"
+            )
+            text = decode(part.data[: 4 * room[is_html]], part.charset)[: room[is_html]]
+            room[is_html] -= len(text)
+            (rich if is_html else plain).append(text)
+        return "\n".join(plain), "\n".join(rich)
+
+    @property
+    def plain(self) -> str:
+        """The text/plain parts, decoded, at most 256 KiB."""
+        return self._texts[0]
+
+    @property
+    def html(self) -> str:
+        """The HTML source, decoded, at most 256 KiB."""
+        return self._texts[1]
+
+    @cached_property
+    def view(self) -> HtmlView:
+        """What the HTML shows to a reader."""
+        return view(self.html)
+
+    @cached_property
+    def text(self) -> str:
+        """All text parts, then the HTML as text; at most 256 KiB."""
+        if not self.html:
+            return self.plain
+        return f"{self.plain}\n{self.view.text}".strip("\n")[:MAX_TEXT]
+
+    @cached_property
+    def folded(self) -> str:
+        """`text` as patterns see it: one blank between words, invisible characters gone, lookalikes plain."""
+        return folded(self.text)
+
+    @cached_property
+    def links(self) -> tuple[Link, ...]:
+        """The links of text and HTML in order, at most 1000."""
+        found = in_text(self.plain)
+        room = max(0, MAX_LINKS - len(found))
+        return (*found, *self.view.links[:room])
+
+    @cached_property
+    def clickable(self) -> tuple[Link, ...]:
+        """The links a reader can open: not images, scripts and the like."""
+        return tuple(
+            link for link in self.links if link.source != "attribute" or link.tag in ("form", "meta")
+        )
+
+    @cached_property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Every leaf that is not shown as text."""
+        out = []
+        for part in self.parts:
+            shown = part.media_type in ("text/plain", "text/html") and part.disposition != "attachment"
+            if shown and not part.filenames:
+                continue
+            name = part.filenames[0] if part.filenames else ""
+            kind = magic.kind_of(part.data)
+            out.append(Attachment(name, part.filenames, part.media_type, kind, len(part.data), part.data))
+        return tuple(out)
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What the attached archives hold, opened under caps."""
+        return open_all(self.attachments)
+
+    # -- faults ------------------------------------------------------------------------------------
+
+    @cached_property
+    def malformed(self) -> str:
+        """Why no two programs would agree on this message, as a sentence; "" if they would."""
+        if self._block.fault:
+            return _sentence(self._block.fault)
+        if b"\0" in self.raw:
+            return _sentence("it contains NUL characters")
+        for name in _IDENTITIES:
+            boxes, fault = self._mailboxes(name)
+            if fault:
+                return _sentence(f"its {name.title()} field cannot be read without doubt: {fault}")
+            if name == "from" and self.has("from") and not boxes:
+                return _sentence("its From field names no sender")
+        return _sentence(self._structure.fault) if self._structure.fault else ""
+
+
+def _sentence(fault: str) -> str:
+    return f"The message is malformed: {fault}."

@@ -1,0 +1,56 @@
+"""Text as patterns should see it, and evidence as people may see it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MAX_EVIDENCE = 200
+
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\U000e0000-\U000e01ef]+"
+)
+#: letters of other scripts that look like Latin ones; used only in words that mix scripts
+_CYRILLIC = "аеорсухіјѕһԁԛԝкмтвнАВЕКМНОРСТХІЈЅ"
+_GREEK = "αορνικτυωΑΒΕΖΗΙΚΜΝΟΡΤΥΧ"
+_LOOKALIKES = str.maketrans(
+    _CYRILLIC + _GREEK, "aeopcyxijshdqwkmtbhABEKMHOPCTXIJS" + "aopviktuwABEZHIKMNOPTYX"
+)
+_MIXED = re.compile(r"[^\W\d_]{2,40}")
+_LATIN = re.compile(r"[a-zA-Z]")
+_OTHER = re.compile(r"[\u0370-\u03ff\u0400-\u04ff\u0500-\u052f]")
+
+
+def folded(text: str) -> str:
+    """Return the text with blanks collapsed, invisible characters gone and lookalike letters made plain."""
+    if not text.isascii():
+        if _INVISIBLE.search(text):
+            text = _INVISIBLE.sub("", text)
+        if not unicodedata.is_normalized("NFKC", text):
+            text = unicodedata.normalize("NFKC", text)
+        if _OTHER.search(text) and _LATIN.search(text):
+            text = _MIXED.sub(_plain_word, text)
+    return " ".join(text.split())
+
+
+def _plain_word(found: re.Match[str]) -> str:
+    word = found[0]
+    return word.translate(_LOOKALIKES) if _LATIN.search(word) and _OTHER.search(word) else word
+
+
+def mixed_words(text: str) -> list[str]:
+    """Return up to five words that mix Latin with Greek or Cyrillic letters."""
+    if text.isascii() or not _OTHER.search(text):
+        return []
+    found = (match[0] for match in _MIXED.finditer(text))
+    mixed = (word for word in found if _LATIN.search(word) and _OTHER.search(word))
+    return [word for word, _ in zip(mixed, range(5), strict=False)]
+
+
+def shown(text: str, limit: int = MAX_EVIDENCE) -> str:
+    """Return the text as evidence: printable, on one line, at most `limit` characters."""
+    text = " ".join(text[: 4 * limit].split())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[:limit])
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,3 @@
+"""The shown text and the HTML that carries it."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""The envelope against the message."""
+
+from __future__ import annotations

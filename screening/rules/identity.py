@@ -1,0 +1,111 @@
+"""Who the mail says it is from: may this login say so, and does the name fit the address."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from screening.address import Mailbox, normal_domain
+from screening.brands import named_in, owns
+from screening.mail import Mail
+from screening.plain import folded, mixed_words
+from screening.rule import rule
+
+
+@lru_cache(maxsize=8192)
+def _normal(pattern: str) -> tuple[str, str]:
+    local, at, domain = pattern.strip().rpartition("@")
+    return (local.lower() if at else pattern.strip().lower()), (normal_domain(domain) if at else "")
+
+
+def sender_allowed(address: str, patterns: Sequence[str]) -> bool:
+    """Return whether the address matches a pattern: address, @domain, *@domain or *; any case, IDNA."""
+    local, domain = _normal(address)
+    if not domain:
+        return "*" in patterns
+    for pattern in patterns:
+        if pattern == "*":
+            return True
+        wanted, at = _normal(pattern)
+        if at == domain and wanted in ("", "*", local):
+            return True
+    return False
+
+
+def identity_fault(mail: Mail, patterns: Sequence[str], foreign: Callable[[str], bool]) -> str:
+    """Return why this account may not send under these names, "" if it may.
+
+    MAIL FROM, From, Sender and Resent-* must match `patterns`. The null sender passes with an own From
+    (read receipts); a foreign From passes with an own Sender or Resent-From (redirects, delegates), unless
+    its domain is another customer's (`foreign`).
+    """
+    sender = mail.envelope.sender
+    if sender and not sender_allowed(sender, patterns):
+        return f"The sender address <{sender}> does not belong to this account."
+    own = [box for name in ("sender", "resent-from", "resent-sender") for box in mail.mailboxes(name)]
+    for box in own:
+        if not sender_allowed(box.address, patterns):
+            return f"The address <{box.address}> in its header does not belong to this account."
+    authors = mail.from_
+    if not authors:
+        return "" if sender or own or "*" in patterns else "The message names no sender."
+    if len(authors) > 1 and not own and "*" not in patterns:
+        return "The From field names several people, so a Sender field of this account is needed."
+    return _author_fault(authors, patterns, foreign, vouched=bool(own))
+
+
+def _author_fault(
+    authors: Sequence[Mailbox], patterns: Sequence[str], foreign: Callable[[str], bool], *, vouched: bool
+) -> str:
+    for box in authors:
+        if sender_allowed(box.address, patterns):
+            continue
+        if not vouched:
+            return f"The From address <{box.address}> does not belong to this account."
+        if foreign(box.domain):
+            return f"The From address <{box.address}> belongs to another customer."
+    return ""
+
+
+@rule(
+    score=3.0,
+    group="impersonation",
+    hits=[{"from": '"PayPal Service" <notice@billing-desk.example>'}, {"from": "Netflix <a@mail.example>"}],
+    misses=[{"from": "PayPal <service@paypal.com>"}, {"from": "Paul Palmer <paul@acme.example>"}],
+)
+def brand_in_display_name(mail: Mail) -> str | None:
+    """The sender's name is a well-known brand, the address is not that brand's."""
+    for box in mail.from_[:5]:
+        brand = named_in(folded(box.display)) if box.display else ""
+        if brand and not owns(brand, mail.author_domain):
+            return f"{box.display} <{box.address}>"
+    return None
+
+
+@rule(
+    score=2.5,
+    group="impersonation",
+    hits=[{"from": '"security@bank.example" <x@other.example>'}],
+    misses=[{"from": '"anna@acme.example" <anna@acme.example>'}],
+)
+def address_in_display_name(mail: Mail) -> str | None:
+    """The sender's name is an address of another domain than the real one."""
+    for box in mail.from_[:5]:
+        if "@" not in box.display:
+            continue
+        shown = box.display.rpartition("@")[2].strip(" \"'<>)").lower()
+        if "." in shown and box.domain and shown != box.domain and not box.domain.endswith("." + shown):
+            return f"{box.display} <{box.address}>"
+    return None
+
+
+@rule(
+    score=3.5,
+    group="impersonation",
+    hits=[{"from": "\u0420ay\u0420al <x@acme.example>"}],
+    misses=[{"from": "\u0410\u043d\u043d\u0430 <anna@acme.example>"}],
+)
+def mixed_script_name(mail: Mail) -> str | None:
+    """The sender's name mixes Latin with lookalike letters of another script."""
+    words = mixed_words(mail.author.display)
+    return words[0] if words else None

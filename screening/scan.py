@@ -1,0 +1,119 @@
+"""All patterns of all rules in one linear pass for each scanned part of a mail.
+
+google-re2 `Set` for patterns, Aho-Corasick for literals: a thousand rules cost one pass each, and no
+pattern can take more than linear time (RE-24: RE2 refuses what it cannot run so).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import re2
+from ahocorasick_rs import AhoCorasick
+
+from screening.mail import MAX_TEXT, Mail
+from screening.plain import folded
+
+#: Bound on the memory of one part's automaton; RE2 falls back to a slower linear search within it.
+MAX_MEMORY_BYTES = 64 * 1024 * 1024
+
+_HEADER_SCAN = 32 * 1024
+
+
+def _said(mail: Mail) -> str:
+    return f"{folded(mail.subject)}\n{mail.folded}"[:MAX_TEXT]
+
+
+def _from(mail: Mail) -> str:
+    return "\n".join(f"{folded(box.display)} <{box.address}>" for box in mail.from_[:20])
+
+
+def _links(mail: Mail) -> str:
+    return "\n".join(link.href for link in mail.links)
+
+
+def _headers(mail: Mail) -> str:
+    return mail.raw[: min(mail.body_start, _HEADER_SCAN)].decode("latin-1")
+
+
+def _files(mail: Mail) -> str:
+    names = [name for attachment in mail.attachments for name in attachment.filenames]
+    names.extend(member.filename for member in mail.contents.members)
+    return "\n".join(names)
+
+
+#: The parts of a mail that patterns may name. `text` is the subject and all shown text.
+PARTS: dict[str, Callable[[Mail], str]] = {
+    "subject": lambda mail: folded(mail.subject),
+    "from": _from,
+    "text": _said,
+    "html": lambda mail: mail.html,
+    "links": _links,
+    "headers": _headers,
+    "files": _files,
+}
+
+
+def options() -> re2.Options:
+    """Return how every pattern is read: any case, quiet errors, bounded memory."""
+    chosen = re2.Options()
+    chosen.case_sensitive = False
+    chosen.log_errors = False
+    chosen.max_mem = MAX_MEMORY_BYTES
+    return chosen
+
+
+def pattern_fault(pattern: str) -> str:
+    """Return why RE2 cannot run the pattern, "" if it can."""
+    try:
+        re2.compile(pattern, options())
+    except re2.error as error:
+        reason = error.args[0] if error.args else "not a pattern"
+        return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+    return ""
+
+
+class Patterns:
+    """The patterns of one part: `found(text)` gives the indexes of those that match."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self.patterns = tuple(patterns)
+        self._set = re2.Set.SearchSet(options())
+        for pattern in self.patterns:
+            self._set.Add(pattern)
+        self._set.Compile()
+        self._compiled: dict[int, re2._Regexp] = {}
+
+    def found(self, text: str) -> list[int]:
+        """Return the indexes of the patterns that match somewhere in the text."""
+        return list(self._set.Match(text)) if text else []
+
+    def evidence(self, index: int, text: str) -> str:
+        """Return the words that pattern `index` matched."""
+        compiled = self._compiled.get(index)
+        if compiled is None:
+            compiled = self._compiled[index] = re2.compile(self.patterns[index], options())
+        match = compiled.search(text)
+        return str(match[0]) if match is not None else ""
+
+
+class Literals:
+    """The literal words of one part, found whole (not inside longer words), in any case."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words = tuple(dict.fromkeys(word.lower() for word in words))
+        self._automaton = AhoCorasick(list(self.words))
+
+    def found(self, text: str) -> set[str]:
+        """Return the words that occur in the text."""
+        low = text.lower()
+        out: set[str] = set()
+        for index, start, end in self._automaton.find_matches_as_indexes(low, overlapping=True):
+            word = self.words[index]
+            if word in out:
+                continue
+            before = start > 0 and low[start - 1].isalnum() and word[0].isalnum()
+            after = end < len(low) and low[end].isalnum() and word[-1].isalnum()
+            if not before and not after:
+                out.add(word)
+        return out

@@ -1,0 +1,82 @@
+"""All checks on one message: rules, then the classifier, then scanners under one deadline."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from screening.verdict import Hit, Verdict
+
+if TYPE_CHECKING:
+    from screening.mail import Mail
+    from screening.ruleset import Ruleset
+
+#: What is larger is screened in a thread: the event loop serves others meanwhile.
+LARGE_BYTES = 256 * 1024
+
+
+class Classifier(Protocol):
+    """Turns a mail into one hit, or none where it has no opinion."""
+
+    def hit(self, mail: Mail) -> Hit | None:
+        """Return the hit of the calibrated probability."""
+        ...
+
+
+class Scanner(Protocol):
+    """Asks someone outside; raises nothing but what `ask` documents."""
+
+    name: str
+
+    async def ask(self, mail: Mail) -> Sequence[Hit]:
+        """Return its hits; any exception or a missed deadline makes it unanswered."""
+        ...
+
+
+class Screen:
+    """The checks that one configuration asks for; shared by all sessions."""
+
+    def __init__(
+        self,
+        ruleset: Ruleset,
+        classifier: Classifier | None = None,
+        scanners: Sequence[Scanner] = (),
+        deadline_seconds: float = 20,
+    ) -> None:
+        self.ruleset = ruleset
+        self.classifier = classifier
+        self.scanners = tuple(scanners)
+        self.deadline_seconds = deadline_seconds
+
+    def offline(self, mail: Mail) -> Verdict:
+        """Return the verdict of rules and classifier; synchronous, never raises."""
+        verdict = self.ruleset.screen(mail)
+        if self.classifier is None:
+            return verdict
+        try:
+            hit = self.classifier.hit(mail)
+        except Exception:  # noqa: BLE001 - the scanner edge: a check that fails is unanswered
+            return replace(verdict, unanswered=(*verdict.unanswered, "classifier"))
+        return verdict if hit is None else replace(verdict, hits=(*verdict.hits, hit))
+
+    async def screen(self, mail: Mail) -> Verdict:
+        """Return the verdict of all checks within the deadline; never raises but for cancellation."""
+        if len(mail.raw) > LARGE_BYTES:
+            verdict = await asyncio.to_thread(self.offline, mail)
+        else:
+            verdict = self.offline(mail)
+        if not self.scanners:
+            return verdict
+        answers = await asyncio.gather(*(self._ask(scanner, mail) for scanner in self.scanners))
+        hits = [hit for _, found in answers if found is not None for hit in found]
+        silent = [name for name, found in answers if found is None]
+        return replace(verdict, hits=(*verdict.hits, *hits), unanswered=(*verdict.unanswered, *silent))
+
+    async def _ask(self, scanner: Scanner, mail: Mail) -> tuple[str, Sequence[Hit] | None]:
+        try:
+            async with asyncio.timeout(self.deadline_seconds):
+                return scanner.name, await scanner.ask(mail)
+        except Exception:  # noqa: BLE001 - the scanner edge: deadline or failure, the check is unanswered
+            return scanner.name, None

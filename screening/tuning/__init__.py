@@ -1,0 +1,1 @@
+"""Tuning without fear: examples, replay of past traffic, and how good each rule is."""
