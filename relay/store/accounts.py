@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from relay.clock import micros
 from relay.errors import Conflict, NotFound
 from relay.model import Account, AccountClass, Credential, Customer, Mode, Server, Tls, UpstreamAuth
-from relay.store import changes, rows, schema
+from relay.store import changes, domains, rows, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -58,10 +58,11 @@ def add_customer(  # noqa: PLR0913 - one argument a fact
         "auth": str(auth),
         "relay_login": relay_login,
         "relay_secret_file": relay_secret_file,
-        "provision_domains": [domain.lower() for domain in provision_domains],
+        "provision_domains": [domains.plain(domain) for domain in provision_domains],
         "trusted_hosts": trusted_hosts,
     }
     _insert(tx, _server, f"server {name}", customer_id=number, **born, **server_facts)
+    domains.note(tx, now, number, {domains.plain(domain): True for domain in provision_domains})
     changes.note(tx, now, changes.CUSTOMER, number)
     return customer(tx, name)
 
@@ -143,6 +144,7 @@ def add_account(  # noqa: PLR0913 - one argument a fact
     )
     if password_hash or fingerprint:
         _add_credential(tx, now, number, password_hash, fingerprint)
+    domains.note(tx, now, owner["id"], domains.of_senders([login, *senders]))
     changes.note(tx, now, changes.ACCOUNT, number)
     return account_by_id(tx, number)
 
@@ -210,9 +212,10 @@ def accounts(tx: Connection, customer: str | None = None) -> list[Account]:
 
 def set_senders(tx: Connection, now: datetime, login: str, senders: Sequence[str]) -> None:
     """Change who an account may send as; NotFound."""
-    number = account(tx, login).id
-    tx.execute(update(_account).where(_account.c.id == number).values(senders=list(senders)))
-    changes.note(tx, now, changes.ACCOUNT, number)
+    found = account(tx, login)
+    tx.execute(update(_account).where(_account.c.id == found.id).values(senders=list(senders)))
+    domains.rederive(tx, now, found.customer.id)
+    changes.note(tx, now, changes.ACCOUNT, found.id)
 
 
 def set_class(tx: Connection, now: datetime, login: str, klass: AccountClass) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ACCOUNT, SERVER, CUSTOMER = "account", "server", "customer"
 #: so many are read at once
 PAGE = 1000
-REPORTER, DKIM, SWITCH, OUTBOX, STAFF = "reporter", "dkim", "switch", "outbox", "staff"
+DOMAIN, REPORTER, DKIM, SWITCH, STAFF = "domain", "reporter", "dkim", "switch", "staff"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from relay.errors import Conflict, RelayError, StoreError
+from relay.errors import Conflict, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 #: How long a lock is waited for; callers hear within 10 s that the store is busy.
 LOCK_SECONDS = 5
 STATEMENT_SECONDS = 30
-_POSTGRES = {
+_POSTGRES: dict[str, str | int] = {
     "connect_timeout": LOCK_SECONDS,
     # a server that vanished without a word is noticed in 10 s, also while we wait for it
     "keepalives_idle": 5,
@@ -33,6 +34,10 @@ _POSTGRES = {
         " -c idle_in_transaction_session_timeout=60s -c timezone=UTC -c synchronous_commit=on"
     ),
 }
+
+
+#: What a database, or waiting for one, raises. SQLAlchemy's other errors are mistakes in our own statements.
+_OF_THE_DATABASE = (DBAPIError, PoolTimeout)
 
 
 class OutcomeUnknown(StoreError):
@@ -66,7 +71,11 @@ def connect(url: URL, *, read_only: bool, size: int) -> Engine:
         engine = create_engine(url, connect_args=arguments, **common)
         _prepare_sqlite(engine, read_only=read_only)
         return engine
-    return create_engine(url, connect_args=_POSTGRES, pool_pre_ping=True, **common)
+    options = dict(_POSTGRES)
+    if read_only:
+        options["options"] = f"{_POSTGRES['options']} -c default_transaction_read_only=on"
+        common["isolation_level"] = "REPEATABLE READ"  # one moment for all statements, as SQLite gives
+    return create_engine(url, connect_args=options, pool_pre_ping=True, **common)
 
 
 def _dumps(value: object) -> str:
@@ -104,13 +113,13 @@ def edge() -> Iterator[None]:
     """Turn every database error into StoreError, a violated key into Conflict; no value gets into a text."""
     try:
         yield
-    except SQLAlchemyError as error:
+    except _OF_THE_DATABASE as error:
         raise ours(error) from None
 
 
 def ours(error: BaseException) -> BaseException:
     """Return the error that Gatepost raises for one of the database; any other as it is."""
-    if not isinstance(error, SQLAlchemyError):
+    if not isinstance(error, _OF_THE_DATABASE):
         return error
     kind = Conflict if isinstance(error, IntegrityError) else StoreError
     return kind(describe(error)).with_traceback(error.__traceback__)
@@ -138,10 +147,8 @@ def is_lost_race(error: BaseException) -> bool:
 
 def is_fault_of_store(error: BaseException) -> bool:
     """Return whether the store, not the work, is to blame: health goes red until a probe succeeds."""
-    if isinstance(error, RelayError) or not isinstance(error, SQLAlchemyError):
-        return False
     if not isinstance(error, DBAPIError):
-        return True
+        return isinstance(error, PoolTimeout)
     original = error.orig
     if isinstance(original, sqlite3.Error):
         return type(original) in (sqlite3.OperationalError, sqlite3.DatabaseError, sqlite3.InterfaceError)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from relay.clock import monotonic
 from relay.errors import NotFound, StoreError
-from relay.store import accounts, changes
+from relay.store import accounts, changes, domains
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MISS_SECONDS = 1.0
 MOST_ACCOUNTS = 100_000
 MOST_MISSES = 10_000
+_LABELS = 8
 
 
 class Directory:
@@ -40,6 +41,7 @@ class Directory:
         self._missing: dict[str, float] = {}
         self._loading: dict[str, asyncio.Task[Account | None]] = {}
         self._listeners: list[Listener] = []
+        self._owners: dict[str, frozenset[int]] = {}
         self._seq: int | None = None
         #: monotonic moment of the last poll that the store answered
         self.fresh_at = 0.0
@@ -90,6 +92,21 @@ class Directory:
         """Return an account only if it is in memory."""
         return self._accounts.get(login) or self._accounts.get(accounts.login_key(login))
 
+    def foreign(self, customer_id: int, domain: str) -> bool:
+        """Return whether a domain, or one above it, belongs to other customers and not to this one."""
+        name = domains.plain(domain)
+        for _ in range(_LABELS):
+            if owners := self._owners.get(name):
+                return customer_id not in owners
+            name = name.partition(".")[2]
+        return False
+
+    async def customer_of_domain(self, domain: str) -> int | None:
+        """Return the id of the one customer that a domain belongs to; None if it is no one's or shared."""
+        name = domains.plain(domain)
+        owners = (await self._store.query(lambda tx: domains.owners(tx, [name]))).get(name, frozenset())
+        return next(iter(owners)) if len(owners) == 1 else None
+
     def forget(self, heard: Iterable[Change]) -> None:
         """Drop what these changes touch; the next use reads it again."""
         for change in heard:
@@ -114,11 +131,13 @@ class Directory:
     async def poll(self) -> list[Change]:
         """Hear what changed since the last time, forget it, and tell the listeners; StoreError."""
         if self._seq is None:
-            self._seq = await self._store.query(changes.latest)
+            self._seq, self._owners = await self._store.query(
+                lambda tx: (changes.latest(tx), domains.owners(tx))
+            )
             self.fresh_at = monotonic()
             return []
         after = self._seq
-        heard = await self._store.query(lambda tx: changes.since(tx, after))
+        heard, owners = await self._store.query(lambda tx: _hear(tx, after))
         self.fresh_at = monotonic()
         if not heard:
             return []
@@ -126,11 +145,19 @@ class Directory:
         self._seq = heard[-1].seq
         if heard[0].seq != after + 1:
             self.forget_everything()
+            self._owners = owners
         else:
             self.forget(heard)
+            self._note_owners(heard, owners)
         for listener in self._listeners:
             listener(heard)
         return heard
+
+    def _note_owners(self, heard: Sequence[Change], owners: dict[str, frozenset[int]]) -> None:
+        for change in heard:
+            if change.kind == changes.DOMAIN and change.key not in owners:
+                self._owners.pop(change.key, None)
+        self._owners.update(owners)
 
     async def watch(self, poll_seconds: float = 0.2) -> None:
         """Poll for ever; while the store is silent, what is in memory stays (Store.healthy tells)."""
@@ -154,6 +181,15 @@ def _names(account: Account) -> tuple[tuple[str, str], ...]:
         (changes.SERVER, str(account.server.id)),
         (changes.CUSTOMER, str(account.customer.id)),
     )
+
+
+def _hear(tx: Connection, after: int) -> tuple[list[Change], dict[str, frozenset[int]]]:
+    """Read what changed, and whose the domains among it are now; after a gap whose all are."""
+    heard = changes.since(tx, after)
+    if heard and heard[0].seq != after + 1:
+        return heard, domains.owners(tx)
+    names = {change.key for change in heard if change.kind == changes.DOMAIN}
+    return heard, domains.owners(tx, names) if names else {}
 
 
 def _read(tx: Connection, key: str) -> tuple[int, Account | None]:

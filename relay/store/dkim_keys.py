@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from relay.clock import micros
 from relay.errors import Conflict, NotFound
-from relay.store import changes
+from relay.store import changes, domains
 from relay.store.schema import dkim_key
 
 if TYPE_CHECKING:
@@ -40,21 +40,27 @@ def add(
     customer_id: int | None = None,
 ) -> DkimKey:
     """Add a domain's key; Conflict if it has one."""
-    key = DkimKey(domain.strip().rstrip(".").lower(), selector, key_file, customer_id)
+    key = DkimKey(domains.plain(domain), selector, key_file, customer_id)
     values = {"domain": key.domain, "selector": selector, "key_file": key_file, "customer_id": customer_id}
     try:
         tx.execute(insert(dkim_key).values(**values, added_us=micros(now)))
     except IntegrityError:
         raise Conflict(f"{domain} has a key already") from None
+    if customer_id is not None:
+        domains.note(tx, now, customer_id, {key.domain: True})
     changes.note(tx, now, changes.DKIM, key.domain)
     return key
 
 
 def remove(tx: Connection, now: datetime, domain: str) -> None:
     """Stop signing for a domain; NotFound."""
-    plain = domain.strip().rstrip(".").lower()
-    if not tx.execute(delete(dkim_key).where(dkim_key.c.domain == plain)).rowcount:
+    plain = domains.plain(domain)
+    key = next((known for known in dkim_keys(tx) if known.domain == plain), None)
+    if key is None:
         raise NotFound(f"there is no key of {domain}")
+    tx.execute(delete(dkim_key).where(dkim_key.c.domain == plain))
+    if key.customer_id is not None:
+        domains.rederive(tx, now, key.customer_id)
     changes.note(tx, now, changes.DKIM, plain)
 
 

@@ -44,6 +44,7 @@ class Store:
         self._writer = Writer(self._engine)
         self._readers = ThreadPoolExecutor(READERS, "gatepost-store-read")
         self._closed = False
+        self._closing: list[Callable[[], object]] = []
 
     def migrate(self) -> None:
         """Bring the tables to this version; StoreError if a newer one made them. Safe at once."""
@@ -83,12 +84,23 @@ class Store:
         finally:
             future.add_done_callback(_heard)
 
-    def write_later(self, work: Callable[[Connection], object]) -> None:
-        """Queue work that nobody waits for; a failure is counted in `lost` and logged. From any thread."""
-        self._writer.put(work, waited_for=False)
+    def write_later(
+        self, work: Callable[[Connection], object], lost: Callable[[], object] | None = None
+    ) -> None:
+        """Queue work that nobody waits for; a failure is counted in `lost` and logged. From any thread.
+
+        With `lost`, a StoreError calls that instead, in the writer's thread: to keep what can be tried again.
+        """
+        self._writer.put(work, waited_for=False, lost=lost)
+
+    def before_close(self, hand_over: Callable[[], object]) -> None:
+        """Call this first of all when the store closes, so that what it still holds is committed."""
+        self._closing.append(hand_over)
 
     async def query(self, work: Callable[[Connection], T]) -> T:
         """Run reading work in one of a few threads; StoreError after 10 s."""
+        if self._closed:
+            raise StoreError("the store is closed")
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._readers, self._query, work)
         try:
@@ -132,6 +144,8 @@ class Store:
         """Commit what is queued, then let go of the database; harmless twice."""
         if self._closed:
             return
+        for hand_over in self._closing:
+            hand_over()
         self._closed = True
         self._writer.close()
         self._readers.shutdown()

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+import logging
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, IntegrityError
 
 from relay.clock import micros, moment
+from relay.errors import Conflict, StoreError
 from relay.keyring import HASH_BYTES
 from relay.store.schema import cohort, tally
 from relay.store.schema import message as _message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, RowMapping
 
@@ -30,6 +33,9 @@ FORWARDED = "forwarded"
 _NEVER_FORWARDED = frozenset({"refuse", "defer"})
 #: A row waits this long for others to share its commit.
 BATCH_SECONDS = 0.05
+#: While the store cannot be written, so many rows are kept.
+KEPT_ROWS = 10_000
+_log = logging.getLogger("gatepost.store")
 _RECIPIENT_BYTES = 2 * HASH_BYTES
 
 
@@ -79,23 +85,60 @@ class JournalRow:
 
 
 class Batch:
-    """Collects rows on the event loop and hands them to the store's writer together."""
+    """Collects rows on the event loop and hands them to the store's writer together.
+
+    While the store is silent it keeps the newest rows and tries again; a row that the store will not take
+    costs itself alone.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._rows: list[JournalRow] = []
+        self._kept: deque[JournalRow] = deque(maxlen=KEPT_ROWS)
+        self._timer: asyncio.TimerHandle | None = None
+        store.before_close(self.flush)
 
     def add(self, row: JournalRow) -> None:
         """Queue a row; it is committed within about 100 ms."""
         self._rows.append(row)
-        if len(self._rows) == 1:
-            asyncio.get_running_loop().call_later(BATCH_SECONDS, self.flush)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(BATCH_SECONDS, self.flush)
 
     def flush(self) -> None:
         """Hand over what waits, now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        again = [self._kept.popleft() for _ in range(len(self._kept))] if self._store.healthy else []
         rows, self._rows = self._rows, []
+        if again:
+            self._hand_over(again, append_missing)
         if rows:
-            self._store.write_later(lambda tx: append(tx, rows))
+            self._hand_over(rows, append)
+
+    def _hand_over(
+        self, rows: list[JournalRow], how: Callable[[Connection, Sequence[JournalRow]], None]
+    ) -> None:
+        try:
+            self._store.write_later(lambda tx: _each(tx, rows, how), lost=lambda: self._kept.extend(rows))
+        except StoreError:  # closed, or too much waits
+            self._kept.extend(rows)
+
+
+def _each(
+    tx: Connection, rows: Sequence[JournalRow], how: Callable[[Connection, Sequence[JournalRow]], None]
+) -> None:
+    """Write rows together or, if one of them will not go in, each alone."""
+    try:
+        with tx.begin_nested():
+            how(tx, rows)
+    except (Conflict, IntegrityError, DataError, ValueError, TypeError, OverflowError):
+        for row in rows:
+            try:
+                with tx.begin_nested():
+                    how(tx, [row])
+            except (Conflict, IntegrityError, DataError, ValueError, TypeError, OverflowError) as error:
+                _log.error("the journal does not take message %s: %s", row.id, type(error).__name__)
 
 
 def append(tx: Connection, rows: Sequence[JournalRow]) -> None:

@@ -154,6 +154,16 @@ credential = Table(
     sqlite_autoincrement=True,
 )
 
+# Which domains are whose, kept with logins, sender patterns, provisioning and DKIM keys.
+customer_domain = Table(
+    "customer_domain",
+    metadata,
+    Column("domain", Words, primary_key=True),
+    Column("customer_id", ForeignKey("customer.id"), primary_key=True, index=True),
+    # by @pattern, provisioning or key; false: only addresses of it were seen
+    Column("claimed", Boolean, nullable=False, server_default=false()),
+)
+
 reporter = Table(
     "reporter",
     metadata,

@@ -37,6 +37,8 @@ class Job(Generic[T]):
 
     work: Callable[[Connection], T]
     waited_for: bool
+    #: called in the writer's thread when work that nobody waits for failed for the store's fault
+    lost: Callable[[], object] | None = None
     done: Future[T] = field(default_factory=Future)
     result: Any = None
     error: BaseException | None = None
@@ -67,9 +69,15 @@ class Writer:
         """Return the length of the queue."""
         return len(self._queue)
 
-    def put(self, work: Callable[[Connection], T], *, waited_for: bool = True) -> Job[T]:
+    def put(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        waited_for: bool = True,
+        lost: Callable[[], object] | None = None,
+    ) -> Job[T]:
         """Queue work; StoreError when the writer is closed or hopelessly behind."""
-        job = Job(work, waited_for)
+        job = Job(work, waited_for, lost)
         with self._wake:
             if self._closing:
                 raise StoreError("the store is closed")
@@ -171,9 +179,15 @@ class Writer:
                 job.done.set_result(job.result)
                 continue
             if not job.waited_for:
-                self.lost += 1
-                _log.error("a write that nobody waits for was lost: %s", describe(error))
+                self._lose(job, error)
             job.done.set_exception(ours(error))
+
+    def _lose(self, job: Job[Any], error: BaseException) -> None:
+        if job.lost is not None and isinstance(ours(error), StoreError):
+            job.lost()
+            return
+        self.lost += 1
+        _log.error("a write that nobody waits for was lost: %s", describe(error))
 
     def _note_success(self, jobs: list[Job[Any]]) -> None:
         self.groups += 1

@@ -1,0 +1,123 @@
+"""Recipients that mail is no longer sent to: keyed hashes, counts and dates, never an address."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, select, update
+
+from relay.clock import micros, moment
+from relay.store.rows import micros_or_none, moment_or_none
+from relay.store.schema import suppression as _table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, RowMapping
+
+BOUNCE, COMPLAINT, MANUAL = "bounce", "complaint", "manual"
+#: Two verified hard bounces at least a day apart suppress for a month.
+BOUNCES = 2
+APART = timedelta(hours=24)
+LASTS = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """What is known of one recipient of one customer, of one kind; refused from `from_at` to `until`."""
+
+    kind: str
+    events: int
+    first_at: datetime
+    last_at: datetime
+    from_at: datetime | None
+    until: datetime | None
+
+    def holds(self, now: datetime) -> bool:
+        """Return whether mail is refused now."""
+        return self.from_at is not None and self.from_at <= now and (self.until is None or now < self.until)
+
+
+def _value(row: RowMapping) -> Suppression:
+    return Suppression(
+        row["kind"],
+        row["events"],
+        moment(row["first_us"]),
+        moment(row["last_us"]),
+        moment_or_none(row["from_us"]),
+        moment_or_none(row["until_us"]),
+    )
+
+
+def about(tx: Connection, customer_id: int, recipient_hash: bytes) -> list[Suppression]:
+    """Return everything kept about a recipient, in force or not."""
+    mine = (_table.c.customer_id == customer_id) & (_table.c.recipient_hash == recipient_hash)
+    return [_value(row) for row in tx.execute(select(_table).where(mine).order_by(_table.c.kind)).mappings()]
+
+
+def held(
+    tx: Connection, now: datetime, customer_id: int, recipient_hashes: Sequence[bytes]
+) -> dict[bytes, str]:
+    """Return which of these recipients are refused now, and for which kind of reason."""
+    statement = select(_table).where(
+        _table.c.customer_id == customer_id,
+        _table.c.recipient_hash.in_(recipient_hashes),
+        _table.c.from_us <= micros(now),
+    )
+    rows = tx.execute(statement).mappings().all()
+    return {bytes(row["recipient_hash"]): row["kind"] for row in rows if _value(row).holds(now)}
+
+
+def note_bounce(tx: Connection, now: datetime, customer_id: int, recipient_hash: bytes) -> Suppression:
+    """Count a verified hard bounce; the second, a day or more after the first, begins a suppression."""
+    known = _known(tx, customer_id, recipient_hash, BOUNCE)
+    if known is None or now - known.last_at > LASTS:
+        return _put(tx, now, customer_id, recipient_hash, Suppression(BOUNCE, 1, now, now, None, None))
+    events = known.events + 1
+    enough = events >= BOUNCES and now - known.first_at >= APART
+    begin, end = (now, now + LASTS) if enough else (known.from_at, known.until)
+    fresh = Suppression(BOUNCE, events, known.first_at, now, begin, end)
+    return _put(tx, now, customer_id, recipient_hash, fresh)
+
+
+def add(
+    tx: Connection,
+    now: datetime,
+    customer_id: int,
+    recipient_hash: bytes,
+    kind: str = MANUAL,
+    until: datetime | None = None,
+) -> Suppression:
+    """Refuse a recipient from now on, until `until` or until cleared."""
+    known = _known(tx, customer_id, recipient_hash, kind)
+    first, events = (known.first_at, known.events + 1) if known else (now, 1)
+    return _put(tx, now, customer_id, recipient_hash, Suppression(kind, events, first, now, now, until))
+
+
+def clear(tx: Connection, customer_id: int, recipient_hash: bytes) -> int:
+    """Forget a recipient, counts too; return how many entries there were."""
+    mine = (_table.c.customer_id == customer_id) & (_table.c.recipient_hash == recipient_hash)
+    return tx.execute(delete(_table).where(mine)).rowcount
+
+
+def _known(tx: Connection, customer_id: int, recipient_hash: bytes, kind: str) -> Suppression | None:
+    return next((found for found in about(tx, customer_id, recipient_hash) if found.kind == kind), None)
+
+
+def _put(
+    tx: Connection, now: datetime, customer_id: int, recipient_hash: bytes, value: Suppression
+) -> Suppression:
+    values = {
+        "events": value.events,
+        "first_us": micros(value.first_at),
+        "last_us": micros(now),
+        "from_us": micros_or_none(value.from_at),
+        "until_us": micros_or_none(value.until),
+    }
+    key = {"customer_id": customer_id, "recipient_hash": recipient_hash, "kind": value.kind}
+    same = [_table.c[name] == given for name, given in key.items()]
+    if not tx.execute(update(_table).where(*same).values(**values)).rowcount:
+        tx.execute(insert(_table).values(**key, **values))
+    return value

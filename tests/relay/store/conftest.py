@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from relay.store.engine import Store
+from tests.postgres import Server, postgres_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["postgres_server"]
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template")
+    store = Store("sqlite:///template.db", folder)
+    store.migrate()
+    store.close()
+    return folder / "template.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database, of both kinds in turn."""
+    if request.param == "sqlite":
+        return "sqlite:///gatepost.db"
+    server: Server = request.getfixturevalue("postgres_server")
+    return server.empty()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a migrated database, of both kinds in turn."""
+    if request.param == "sqlite":
+        template: Path = request.getfixturevalue("migrated_file")
+        shutil.copyfile(template, tmp_path / "gatepost.db")
+        return "sqlite:///gatepost.db"
+    server: Server = request.getfixturevalue("postgres_server")
+    return server.migrated()
+
+
+@pytest.fixture
+def store(url: str, tmp_path: Path) -> Iterator[Store]:
+    store = Store(url, tmp_path)
+    yield store
+    store.close()
