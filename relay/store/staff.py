@@ -111,6 +111,12 @@ def set_totp(tx: Connection, now: datetime, name: str, sealed: bytes | None) -> 
     _change(tx, now, name, totp=sealed)
 
 
+def use_totp(tx: Connection, name: str, step: int) -> bool:
+    """Use up a time step of somebody's second factor; False if it or a later one was used before."""
+    unused = update(_staff).where(_staff.c.name == name, _staff.c.totp_step < step)
+    return tx.execute(unused.values(totp_step=step)).rowcount == 1
+
+
 def set_role(tx: Connection, now: datetime, name: str, role: str) -> None:
     """Change what a person may do and end every session; NotFound."""
     _change(tx, now, name, role=role)
