@@ -50,8 +50,6 @@ class Condition:
     @classmethod
     def read(cls, text: str, known: Collection[str]) -> Condition:
         """Compile `text`, whose names must be `known`; ValueError with everything that is wrong with it."""
-        if len(text) > LONGEST:
-            raise ValueError(f"longer than {LONGEST} characters")
         try:
             program = _cel().compile(text)
         except ValueError as error:
@@ -70,31 +68,31 @@ class Condition:
         return cls(text, tuple(used["variables"]), program)
 
 
-class Facts:
-    """The numbers of one judgement, with definitions computed when first asked for."""
+class Facts(dict[str, Any]):
+    """The numbers of one judgement by name; a definition is computed when it is first asked for.
+
+    A dictionary, so that the engine asks it without a Python call in between. The value of a definition that
+    says nothing is None.
+    """
 
     def __init__(self, numbers: Mapping[str, Number], definitions: Mapping[str, Condition]) -> None:
-        self.numbers: dict[str, Any] = dict(numbers)
+        super().__init__(numbers)
         self._definitions = definitions
-        self._context = _cel().Context(functions=FUNCTIONS)
-        self._context.set_variable_resolver(self._resolve)
 
-    def __getitem__(self, name: str) -> Number:
-        """Return a number, or the value of a definition; ConditionError where it has none."""
-        if name not in self.numbers:
-            self.numbers[name] = self.value(self._definitions[name])
-        return self.numbers[name]  # type: ignore[no-any-return]
+    def __missing__(self, name: str) -> Any:
+        """Return the value of a definition; None, which the engine calls unknown, where it says nothing."""
+        try:
+            self[name] = self.value(self._definitions[name])
+        except ConditionError:
+            self[name] = None
+        return self[name]
 
     def value(self, condition: Condition) -> Any:
         """Return what the condition says of these numbers; ConditionError where it says nothing."""
+        # made anew each time: kept, it would be a ring that the garbage collector cannot see through
+        context = _cel().Context(functions=FUNCTIONS)
+        context.set_variable_resolver(self.__getitem__)
         try:
-            return condition.program.execute(self._context)
+            return condition.program.execute(context)
         except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
             raise ConditionError(str(error).splitlines()[0]) from None
-
-    def _resolve(self, name: str) -> Any:
-        """Answer the engine, which takes None for `unknown` and prints what is raised here."""
-        try:
-            return self[name]
-        except ConditionError:
-            return None

@@ -61,6 +61,8 @@ class Ladder:
     rungs: tuple[Rung, ...]
     definitions: Mapping[str, Condition] = field(default_factory=dict)
     durations: tuple[timedelta, ...] = ESCALATION
+    #: whether any step applies at all, in one question
+    any_step: Condition | None = None
 
     @property
     def hash(self) -> str:
@@ -100,13 +102,27 @@ def parse(text: str) -> Ladder:
     faults.extend(reading.trials(rungs, definitions))
     if faults:
         raise LadderError(tuple(faults))
-    return Ladder(rungs, definitions, durations)
+    anything = " || ".join(f"({rung.when.text})" for rung in rungs)
+    any_step = Condition.read(anything, (*INPUTS, *definitions)) if rungs else None
+    return Ladder(rungs, definitions, durations, any_step)
 
 
 def judge(ladder: Ladder, tally: Tally, standing: StandingNow, now: datetime) -> Decision[Step]:
     """Return the strictest step that applies to this tally and standing, or `keep`."""
     numbers = dict(zip(INPUTS, (*_tally_values(tally), *_standing_values(standing)), strict=True))
-    return _judge(ladder, numbers, now)
+    return judge_numbers(ladder, numbers, now) or _kept(numbers)
+
+
+def judge_numbers(ladder: Ladder, numbers: Mapping[str, Number], now: datetime) -> Decision[Step] | None:
+    """Do as `judge` from every number by its name; None for `keep`, the answer of almost every question."""
+    facts = Facts(numbers, ladder.definitions)
+    if ladder.any_step is not None:
+        try:
+            if facts.value(ladder.any_step) is False:
+                return None
+        except ConditionError:
+            pass  # one step cannot be judged: each is asked alone
+    return _judge(ladder, facts, now)
 
 
 def evidence(ladder: Ladder, decision: Decision[Step], now: datetime) -> dict[str, Any]:
@@ -146,25 +162,28 @@ def recompute(stored: Mapping[str, Any]) -> Decision[Step]:
     if faults:
         raise LadderError(tuple(faults))
     given = {key: value for key, value in numbers.items() if key not in definitions}
-    return _judge(Ladder(rungs, definitions, durations), given, now)
+    return _judge(Ladder(rungs, definitions, durations), Facts(given, definitions), now) or _kept(given)
 
 
-def _judge(ladder: Ladder, numbers: Mapping[str, Number], now: datetime) -> Decision[Step]:
-    facts = Facts(numbers, ladder.definitions)
+def _kept(numbers: Mapping[str, Number]) -> Decision[Step]:
+    kept = {key: value for key, value in numbers.items() if value and key in NAMES}
+    return Decision(Step(Move.KEEP), "no step applies", kept)
+
+
+def _judge(ladder: Ladder, facts: Facts, now: datetime) -> Decision[Step] | None:
     applies: list[tuple[Rung, Move]] = []
     unjudged: list[str] = []
     for rung in ladder.rungs:
         try:
             if facts.value(rung.when) is True:
-                applies.append((rung, _escalated(ladder, rung, numbers)))
+                applies.append((rung, _escalated(ladder, rung, facts)))
         except ConditionError:  # beyond what was tried at load: this step says nothing, the others do
             unjudged.append(rung.name)
-    if numbers.get("credential_blocked"):
+    if facts.get("credential_blocked"):
         applies = [one for one in applies if one[1] is not Move.BLOCK_CREDENTIAL]
     doubt: dict[str, Number] = {"unjudged": ", ".join(unjudged)} if unjudged else {}
     if not applies:
-        kept = {key: value for key, value in numbers.items() if value and key in NAMES}
-        return Decision(Step(Move.KEEP), "no step applies", kept | doubt)
+        return Decision(Step(Move.KEEP), "no step applies", doubt) if unjudged else None
     applies.sort(
         key=lambda one: STRICTNESS.index(one[1]), reverse=True
     )  # stable: the file's order among equals
@@ -177,7 +196,7 @@ def _judge(ladder: Ladder, numbers: Mapping[str, Number], now: datetime) -> Deci
     return Decision(step, decision.reason, {**decision.numbers, **doubt})
 
 
-def _escalated(ladder: Ladder, rung: Rung, numbers: Mapping[str, Number]) -> Move:
+def _escalated(ladder: Ladder, rung: Rung, numbers: Mapping[str, Any]) -> Move:
     """Return the rung's move; a switch-off whose automatic returns are used up becomes a suspension."""
     used_up = escalation(int(numbers["automatic_returns_30d"]), ladder.durations) is None
     return Move.SUSPEND if rung.action is Move.DEACTIVATE and used_up else rung.action

@@ -1,7 +1,7 @@
 """How much may be sent how fast: GCRA buckets, the caps of a class and first-time-recipient budgets.
 
-A bucket is one moment: when everything taken so far will have been paid back at the limit's pace (ITU-T I.371's
-generic cell rate algorithm). What is reserved at RCPT and not sent is refunded.
+A bucket is one moment: when everything taken so far will have been paid back at the limit's pace (the generic
+cell rate algorithm of ITU-T I.371). What is reserved at RCPT and not sent is refunded.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 from policies import document
-from policies.condition import Condition, ConditionError, Facts
+from policies.condition import LONGEST, Condition, ConditionError, Facts
 from policies.decision import Number
 from policies.document import Table
 from policies.standing import Move, State
@@ -115,7 +115,7 @@ def trials(found: Iterable[Rung], known: Mapping[str, Condition]) -> Iterator[st
         for text in (rung.reason, rung.lifts):
             try:
                 render(text, samples[-1], rung, dict.fromkeys(WORDS, ""))
-            except (ConditionError, ValueError) as error:
+            except (TypeError, ValueError) as error:
                 yield f"step {rung.name!r}: {text[:40]!r}: {error}"
 
 
@@ -167,7 +167,10 @@ def _move(given: object) -> Move:
 
 
 def _condition(given: object, known: Collection[str]) -> Condition | None:
-    return Condition.read(document.words(given), known)
+    text = document.words(given)
+    if len(text) > LONGEST:
+        raise ValueError(f"longer than {LONGEST} characters")
+    return Condition.read(text, known)
 
 
 def _fields(text: str) -> tuple[str, ...]:
