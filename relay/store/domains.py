@@ -79,7 +79,9 @@ def note(tx: Connection, now: datetime, customer_id: int, names: dict[str, bool]
     make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
     for name, claimed in names.items():
         statement = make(customer_domain).values(domain=name, customer_id=customer_id, claimed=claimed)
-        added = tx.execute(statement.on_conflict_do_nothing()).rowcount
+        added: object = tx.execute(
+            statement.on_conflict_do_nothing().returning(customer_domain.c.domain)
+        ).scalar()
         if not added and claimed:
             weak = (customer_domain.c.domain == name) & (customer_domain.c.customer_id == customer_id)
             weak &= customer_domain.c.claimed.is_(False)
@@ -91,9 +93,8 @@ def note(tx: Connection, now: datetime, customer_id: int, names: dict[str, bool]
 def rederive(tx: Connection, now: datetime, customer_id: int) -> None:
     """Work a customer's domains out again: after something that gave it one was taken away."""
     mine = customer_domain.c.customer_id == customer_id
-    before = dict(
-        tx.execute(select(customer_domain.c.domain, customer_domain.c.claimed).where(mine)).tuples().all()
-    )
+    stored = tx.execute(select(customer_domain.c.domain, customer_domain.c.claimed).where(mine))
+    before: dict[str, bool] = {name: claimed for name, claimed in stored}  # noqa: C416 - rows are no pairs to mypy
     after: dict[str, bool] = {}
     facts = tx.execute(select(account.c.login, account.c.senders).where(account.c.customer_id == customer_id))
     for login, senders in facts:

@@ -25,23 +25,29 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_url(request: pytest.FixtureRequest) -> str:
+def empty_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of an empty database, of both kinds in turn."""
     if request.param == "sqlite":
-        return "sqlite:///gatepost.db"
+        yield "sqlite:///gatepost.db"
+        return
     server: Server = request.getfixturevalue("postgres_server")
-    return server.empty()
+    url = server.empty()
+    yield url
+    server.drop(url)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a migrated database, of both kinds in turn."""
     if request.param == "sqlite":
         template: Path = request.getfixturevalue("migrated_file")
         shutil.copyfile(template, tmp_path / "gatepost.db")
-        return "sqlite:///gatepost.db"
+        yield "sqlite:///gatepost.db"
+        return
     server: Server = request.getfixturevalue("postgres_server")
-    return server.migrated()
+    url = server.migrated()
+    yield url
+    server.drop(url)
 
 
 @pytest.fixture
