@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -26,6 +27,21 @@ class Session:
     login: str | None = None
     #: the door's own notes on this session and its open transaction
     notes: Any = field(default=None, repr=False)
+
+
+class Event(StrEnum):
+    """What a listener tells its metrics."""
+
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    REFUSED = "refused"  #: a limit per client, or on all connections
+    TLS_FAILED = "tls_failed"
+    LOGGED_IN = "logged_in"
+    LOGIN_FAILED = "login_failed"
+    LOGIN_BLOCKED = "login_blocked"  #: too many failures from that client
+    TIMED_OUT = "timed_out"
+    TOO_MANY_ERRORS = "too_many_errors"
+    BUG = "bug"
 
 
 class Door(Protocol):

@@ -1,0 +1,237 @@
+"""Logging in: what SASL says, whether a password is right, and who has failed too often.
+
+Parsing is pure. `Passwords` runs argon2id in a few threads and remembers good passwords under a key that
+lives only in this process. `Failures` counts so that guessing is slow and nobody is locked out of an account
+or an office: a different wrong password counts once, and a login that worked from an address before keeps a
+count of its own there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import hashlib
+import hmac
+import secrets
+import unicodedata
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+from relay.clock import monotonic
+from relay.errors import Deferred
+from relay.smtp import reply as replies
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from relay.smtp.reply import Reply
+
+LOGIN_LETTERS = 254
+PASSWORD_OCTETS = 1024
+#: Waiting verifications per thread; one takes about 20 ms.
+_WAITING_PER_THREAD = 32
+#: Remembered passwords, known client addresses, counted clients: more are forgotten, oldest first.
+_REMEMBERED = 100_000
+_WINDOW_SECONDS = 15 * 60.0
+_KNOWN_SECONDS = 30 * 86_400.0
+#: What a login that is guessed at from many addresses costs an address that never logged in with it.
+_SLOW_DOWN_SECONDS = 2.0
+
+
+class Busy(Deferred):
+    """Too many logins wait already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """What a client says it is."""
+
+    login: str
+    password: str = field(repr=False)
+
+
+def decode(text: bytes) -> bytes | Reply:
+    """Decode one SASL response (RFC 4954 §4): strict base64, `=` is empty, `*` cancels."""
+    if text == b"*":
+        return replies.LOGIN_CANCELLED
+    if text == b"=":
+        return b""
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error:
+        return replies.BAD_BASE64
+
+
+def plain(response: bytes) -> Login | Reply:
+    """Parse PLAIN (RFC 4616): authzid NUL authcid NUL password; nobody acts for another."""
+    parts = response.split(b"\0")
+    if len(parts) != 3:
+        return replies.BAD_LOGIN_FORM
+    if parts[0] not in (b"", parts[1]):
+        return replies.BAD_LOGIN
+    return login(parts[1], parts[2])
+
+
+def login(name: bytes, password: bytes) -> Login | Reply:
+    """Check what PLAIN or LOGIN gave: a readable name, some password."""
+    try:
+        text = name.decode("utf-8")
+    except UnicodeDecodeError:
+        return replies.BAD_LOGIN
+    if not text or not password or b"\0" in name + password:
+        return replies.BAD_LOGIN
+    if len(text) > LOGIN_LETTERS or len(password) > PASSWORD_OCTETS:
+        return replies.BAD_LOGIN
+    if any(unicodedata.category(letter)[0] in "CZ" for letter in text):
+        return (
+            replies.BAD_LOGIN
+        )  # controls, blanks, bidirectional marks: never in a login, often in an attack
+    return Login(text, password.decode("utf-8", "surrogateescape"))
+
+
+#: OWASP's parameters: 19 MiB, 2 passes, 1 lane; about 20 ms.
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+
+def _check(hashes: Sequence[str], password: bytes) -> bool:
+    for stored in hashes:
+        try:
+            if _HASHER.verify(stored, password):
+                return True
+        except (Argon2Error, InvalidHashError):
+            continue
+    return False
+
+
+class Passwords:
+    """Verifies passwords off the event loop and remembers the good ones for a while."""
+
+    def __init__(self, threads: int, remember: timedelta) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
+        self._most_waiting = threads * _WAITING_PER_THREAD
+        self._remember_seconds = remember.total_seconds()
+        self._key = secrets.token_bytes(32)
+        self._good: dict[bytes, float] = {}
+        self._flights: dict[bytes, asyncio.Future[bool]] = {}
+        #: what an unknown login is compared with, so that it takes as long as a known one
+        self._nobody = (self.hash(secrets.token_hex()),)
+
+    @staticmethod
+    def hash(password: str) -> str:
+        """Return the argon2id hash that the store keeps; about 20 ms."""
+        return _HASHER.hash(password.encode("utf-8", "surrogateescape"))
+
+    async def verify(self, login: str, password: str, hashes: Sequence[str]) -> bool:
+        """Tell whether `password` fits one of `hashes` (none: no such login); Busy when too many wait.
+
+        A new or changed hash takes effect at once: what is remembered is the password with its hashes.
+        """
+        secret = password.encode("utf-8", "surrogateescape")
+        key = self._digest(login.encode(), secret, *(stored.encode() for stored in hashes))
+        if self._good.get(key, 0.0) > monotonic():
+            return True
+        flight = self._flights.get(key)
+        if flight is None:
+            if len(self._flights) >= self._most_waiting:
+                raise Busy("too many logins are being verified")
+            job = self._pool.submit(_check, hashes or self._nobody, secret)
+            flight = asyncio.wrap_future(job)
+            self._flights[key] = flight
+            flight.add_done_callback(lambda _: self._flights.pop(key, None))
+        good = await asyncio.shield(flight) and bool(hashes)
+        if good:
+            self._remember(key)
+        return good
+
+    def close(self) -> None:
+        """Give the threads back."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _digest(self, *parts: bytes) -> bytes:
+        mac = hmac.new(self._key, digestmod="sha256")
+        for part in parts:
+            mac.update(len(part).to_bytes(4, "big"))
+            mac.update(part)
+        return mac.digest()
+
+    def _remember(self, key: bytes) -> None:
+        now = monotonic()
+        self._good.pop(key, None)
+        self._good[key] = now + self._remember_seconds
+        # entries are in the order of their end: drop what is over, and the oldest when there are too many
+        for old, end in list(self._good.items())[:8]:
+            if end < now or len(self._good) > _REMEMBERED:
+                del self._good[old]
+
+
+class Failures:
+    """Counts failed logins; pure: `now` is handed in, in monotonic seconds."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._key = secrets.token_bytes(16)
+        #: (client) or (client, login) -> wrong login and password -> (login, when)
+        self._wrong: dict[tuple[str, ...], dict[bytes, tuple[str, float]]] = {}
+        #: login -> wrong passwords from addresses that do not know it -> when
+        self._guessed: dict[str, dict[bytes, float]] = {}
+        #: (client, login) -> when it last worked
+        self._known: dict[tuple[str, str], float] = {}
+
+    def blocked(self, client: str, login: str, now: float) -> bool:
+        """Tell whether `client` has failed too often to try `login` now."""
+        wrong = self._wrong.get(self._bucket(client, login, now))
+        if wrong is None:
+            return False
+        return sum(when > now - _WINDOW_SECONDS for _, when in wrong.values()) >= self._most
+
+    def delay(self, client: str, login: str, now: float) -> float:
+        """Return the seconds that a try costs: a login guessed at from many places is slow for strangers."""
+        guesses = self._guessed.get(login)
+        if guesses is None or self._is_known(client, login, now):
+            return 0.0
+        recent = sum(when > now - _WINDOW_SECONDS for when in guesses.values())
+        return min(_SLOW_DOWN_SECONDS, max(0, recent - self._most) * 0.1)
+
+    def failed(self, client: str, login: str, password: str, now: float) -> None:
+        """Count a wrong password; the same one again counts nothing."""
+        print_ = self._print(login, password)
+        wrong = self._wrong.setdefault(self._bucket(client, login, now), {})
+        wrong[print_] = (login, now)
+        _trim(wrong, self._most * 2)
+        _trim(self._wrong, _REMEMBERED)
+        if not self._is_known(client, login, now):
+            guesses = self._guessed.setdefault(login, {})
+            guesses[print_] = now
+            _trim(guesses, self._most * 8)
+            _trim(self._guessed, _REMEMBERED)
+
+    def succeeded(self, client: str, login: str, now: float) -> None:
+        """Remember that `login` works from `client`, and forget what its owner mistyped before."""
+        self._known.pop((client, login), None)
+        self._known[client, login] = now
+        _trim(self._known, _REMEMBERED)
+        self._wrong.pop((client, login), None)
+        wrong = self._wrong.get((client,))
+        if wrong is not None:
+            self._wrong[client,] = {key: value for key, value in wrong.items() if value[0] != login}
+
+    def _bucket(self, client: str, login: str, now: float) -> tuple[str, ...]:
+        return (client, login) if self._is_known(client, login, now) else (client,)
+
+    def _is_known(self, client: str, login: str, now: float) -> bool:
+        return self._known.get((client, login), -_KNOWN_SECONDS) > now - _KNOWN_SECONDS
+
+    def _print(self, login: str, password: str) -> bytes:
+        text = f"{login}\0{password}".encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(text, key=self._key, digest_size=12).digest()
+
+
+def _trim(table: dict[Any, Any], most: int) -> None:
+    """Drop the oldest entries above `most`."""
+    while len(table) > most:
+        del table[next(iter(table))]

@@ -1,0 +1,134 @@
+"""How many connections a client, an account and the world may hold; memory only, one per process.
+
+Clients that have not logged in are counted by address class, one IPv4 address or one IPv6 /64; a login moves
+the connection to its account, so an office behind one address is bounded by its accounts, not by its router.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from relay.smtp import reply as replies
+from relay.smtp.auth import Failures
+
+if TYPE_CHECKING:
+    from relay.config import Limits
+    from relay.smtp.reply import Reply
+
+#: Files that everything but client connections may need: store, upstreams, spilled messages, sockets.
+_RESERVED_FILES = 100
+
+
+@lru_cache(maxsize=4096)
+def client_class(ip: str) -> str:
+    """Return what counts as one client: an IPv4 address or the /64 of an IPv6 one."""
+    address = ipaddress.ip_address(ip)
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    return str(address)
+
+
+class Networks:
+    """Answers whether an address belongs to any of some networks."""
+
+    def __init__(self, networks: tuple[str, ...]) -> None:
+        self._networks = [ipaddress.ip_network(network) for network in networks]
+
+    def __contains__(self, ip: object) -> bool:
+        """Tell; an IPv4 address in IPv6 clothes counts as IPv4."""
+        address = ipaddress.ip_address(str(ip))
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._networks)
+
+
+@dataclass(slots=True)
+class Slot:
+    """One connection's place; `leave` gives it back."""
+
+    client: str
+    exempt: bool
+    login: str | None = None
+
+
+class Connections:
+    """Counts connections and failed logins of this process; `now` is in monotonic seconds."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._exempt = Networks(limits.exempt)
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        #: never so many that the process runs out of files
+        self.most = max(1, min(limits.connections, files - min(_RESERVED_FILES, files // 2)))
+        self._open = 0
+        self._clients: dict[str, int] = {}
+        self._accounts: dict[str, int] = {}
+        #: when each client's next connection would be on time (GCRA)
+        self._due: dict[str, float] = {}
+        self.failures = Failures(limits.auth_failures_per_client)
+
+    @property
+    def open(self) -> int:
+        """Return how many connections there are."""
+        return self._open
+
+    def enter(self, ip: str, now: float) -> Slot | Reply:
+        """Take a place, or say why not."""
+        if self._open >= self.most:
+            return replies.TOO_BUSY
+        client = client_class(ip)
+        exempt = ip in self._exempt
+        if not exempt:
+            if self._clients.get(client, 0) >= self._limits.connections_per_client:
+                return replies.TOO_MANY_CONNECTIONS
+            if not self._on_time(client, now):
+                return replies.CONNECTING_TOO_FAST
+        self._open += 1
+        self._clients[client] = self._clients.get(client, 0) + 1
+        return Slot(client, exempt)
+
+    def log_in(self, slot: Slot, login: str) -> Reply | None:
+        """Count the connection with its account from now on; a reply if the account has too many."""
+        if self._accounts.get(login, 0) >= self._limits.sessions_per_account:
+            return replies.TOO_MANY_SESSIONS
+        self._less(self._clients, slot.client)
+        if slot.client in self._due:
+            self._due[slot.client] -= self._interval
+        slot.login = login
+        self._accounts[login] = self._accounts.get(login, 0) + 1
+        return None
+
+    def leave(self, slot: Slot) -> None:
+        """Give the place back; once."""
+        self._open -= 1
+        if slot.login is None:
+            self._less(self._clients, slot.client)
+        else:
+            self._less(self._accounts, slot.login)
+
+    @property
+    def _interval(self) -> float:
+        return 60.0 / self._limits.connections_per_minute
+
+    def _on_time(self, client: str, now: float) -> bool:
+        due = max(self._due.get(client, 0.0), now) + self._interval
+        if due - now > 60.0 + self._interval / 2:
+            return False
+        if len(self._due) > 10_000:
+            self._due = {name: moment for name, moment in self._due.items() if moment > now}
+        self._due[client] = due
+        return True
+
+    @staticmethod
+    def _less(counts: dict[str, int], key: str) -> None:
+        left = counts.get(key, 0) - 1
+        if left > 0:
+            counts[key] = left
+        else:
+            counts.pop(key, None)

@@ -1,0 +1,65 @@
+"""The text of one message while it comes in: in memory, past 256 KiB in an unlinked file."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import IO
+
+#: From here a message no longer lives in memory.
+SPILL_OCTETS = 256 * 1024
+
+
+class Content:
+    """Collects pieces; `read` gives the whole. The file has no name, so a crash leaves nothing behind."""
+
+    __slots__ = ("_file", "_pieces", "eight_bit", "size")
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self._file: IO[bytes] | None = None
+        #: octets so far
+        self.size = 0
+        #: whether any octet is above 127
+        self.eight_bit = False
+
+    def write(self, piece: bytes) -> None:
+        """Append; OSError when the disk is full."""
+        self.size += len(piece)
+        if not self.eight_bit and not piece.isascii():
+            self.eight_bit = True
+        if self._file is None and self.size <= SPILL_OCTETS:
+            self._pieces.append(piece)
+            return
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - close() or the last reference ends it
+            self._file.write(b"".join(self._pieces))
+            self._pieces.clear()
+        self._file.write(piece)
+
+    @property
+    def spilled(self) -> bool:
+        """Return whether the text is in a file."""
+        return self._file is not None
+
+    def read(self) -> bytes:
+        """Return the whole text, as often as asked."""
+        if self._file is not None:
+            self._file.seek(0)
+            return self._file.read()
+        if len(self._pieces) > 1:
+            self._pieces = [b"".join(self._pieces)]
+        return self._pieces[0] if self._pieces else b""
+
+    def head(self) -> bytes:
+        """Return the first 256 KiB or a little more: at least the header."""
+        if self._file is not None:
+            self._file.seek(0)
+            return self._file.read(SPILL_OCTETS + 4)
+        return self.read()
+
+    def close(self) -> None:
+        """Give memory and file back; harmless twice."""
+        self._pieces.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
