@@ -1,0 +1,5 @@
+"""`python -m relay` is `gatepost`."""
+
+from relay.cli import main
+
+main()

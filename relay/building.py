@@ -1,0 +1,104 @@
+"""Parts that a configuration asks for, built or refused with every fault; nothing here listens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policies import ladder as ladders
+from relay.errors import ConfigError, Fault, StoreError
+from relay.keyring import Keyring
+from relay.signing import keys as signing_keys
+from relay.signing.stamp import Stamper
+from relay.smtp.tls import Certificate
+from relay.store.engine import Store
+from screening import ruleset as rulesets
+from screening.classify import Classifier
+from screening.rule import RuleError
+from screening.screen import Screen
+
+if TYPE_CHECKING:
+    from relay.config import Config
+
+
+def screener(config: Config) -> Screen:
+    """Return the screening that this configuration asks for; ConfigError with every fault of its rules."""
+    settings = config.screening
+    try:
+        ruleset = rulesets.load(
+            extra=[config.path(path) for path in settings.rules],
+            python_rules=settings.python_rules,
+            scores=settings.scores,
+            off=settings.off,
+            shadow=settings.shadow,
+        )
+    except RuleError as error:
+        raise ConfigError([Fault("screening.rules", "rules", text) for text in error.faults]) from error
+    try:
+        classifier = Classifier.load(config.path(settings.model) if settings.model else None)
+    except (OSError, ValueError) as error:
+        raise ConfigError([Fault("screening.model", str(settings.model), str(error))]) from error
+    return Screen(ruleset, classifier, deadline_seconds=settings.deadline.total_seconds())
+
+
+def ladder(config: Config) -> ladders.Ladder:
+    """Return the ladder that decides about standings; ConfigError with every fault of it."""
+    path = config.policy.ladder
+    try:
+        return ladders.load(config.path(path) if path else None)
+    except ladders.LadderError as error:
+        raise ConfigError([Fault("policy.ladder", str(path), text) for text in error.faults]) from error
+
+
+def examine(config: Config) -> None:
+    """Try everything that `serve` needs and nothing that listens; ConfigError with all faults at once."""
+    faults: list[Fault] = []
+    for build in (
+        lambda: Keyring.load(config.path(config.keys.master)),
+        lambda: certificate(config),
+        lambda: signing_keys.provider(config),
+        lambda: screener(config),
+        lambda: ladder(config),
+        lambda: _examine_store(config),
+    ):
+        try:
+            build()
+        except ConfigError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigError(faults)
+
+
+def _examine_store(config: Config) -> None:
+    try:
+        store = Store(config.store.url, config.folder)
+        try:
+            store.migrate()
+        finally:
+            store.close()
+    except (StoreError, OSError) as error:
+        raise ConfigError(
+            [Fault("store.url", config.store.url.partition("@")[2] or config.store.url, str(error))]
+        ) from error
+
+
+def certificate(config: Config) -> Certificate:
+    """Return the certificate of the submission doors; ConfigError if the pair cannot be used."""
+    return Certificate(config.path(config.tls.certificate), config.path(config.tls.key))
+
+
+def stamper(config: Config, keyring: Keyring, customers: signing_keys.Customers) -> Stamper:
+    """Return what stamps and signs, with the provider's key and the customers'."""
+    return Stamper(
+        hostname=config.hostname,
+        keyring=keyring,
+        feedback_address=config.feedback.addresses[0],
+        sender_id=config.signing.sender_id,
+        provider=signing_keys.provider(config),
+        customer_signer=customers.signer,
+    )
+
+
+def disclosures(config: Config) -> list[str]:
+    """Return what leaves this machine under this configuration besides the mail itself, a line each."""
+    del config
+    return ["leaves this machine besides mail: DNS questions about reporters' DKIM keys that are not pinned"]

@@ -1,0 +1,1 @@
+"""The commands of `gatepost`, by what they are about; thin: parse, call, print."""

@@ -1,0 +1,221 @@
+"""Accounts and their credentials."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from relay import clock
+from relay.commands import standings
+from relay.commands.context import (
+    Context,
+    emit,
+    fail,
+    json_option,
+    pass_context,
+    reporting_errors,
+    show,
+    table,
+)
+from relay.errors import NotFound
+from relay.model import AccountClass, Level
+from relay.smtp.auth import Passwords
+from relay.store import accounts, complaints, decisions
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_WEAK_PASSWORD_LENGTH = 10
+
+
+@click.group()
+def account() -> None:
+    """Accounts: the logins that send."""
+
+
+def _chosen_password(from_stdin: bool) -> str:
+    if not from_stdin:
+        return secrets.token_urlsafe(15)
+    line = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    if not line:
+        fail("no password on standard input", 2)
+    if len(line) < _WEAK_PASSWORD_LENGTH:
+        click.echo(f"warning: a password of {len(line)} characters is weak", err=True)
+    return line
+
+
+@account.command("add")
+@click.argument("login")
+@click.option("--customer", "customer_name", required=True, metavar="NAME", help="Who it belongs to.")
+@click.option(
+    "--sender",
+    "senders",
+    multiple=True,
+    metavar="PATTERN",
+    help="May send as: exact address, @domain or *. [default: LOGIN]",
+)
+@click.option(
+    "--class",
+    "klass",
+    type=click.Choice([str(value) for value in AccountClass]),
+    default="app",
+    show_default=True,
+    help="Sets caps and budgets.",
+)
+@click.option("--password-stdin", is_flag=True, help="Take the password from one line of standard input.")
+@json_option
+@pass_context
+@reporting_errors
+def add_account(
+    context: Context,
+    login: str,
+    customer_name: str,
+    senders: tuple[str, ...],
+    klass: str,
+    password_stdin: bool,
+    as_json: bool,
+) -> None:
+    """Add a login that may send; without --password-stdin a password is made and shown once."""
+    password = _chosen_password(password_stdin)
+    hashed, fingerprint = Passwords.hash(password), context.keyring.fingerprint(login, password)
+    with context.begin() as tx:
+        accounts.add_account(
+            tx, clock.now(), login, customer=customer_name, password_hash=hashed, fingerprint=fingerprint,
+            senders=senders, klass=AccountClass(klass),
+        )  # fmt: skip
+    if as_json:
+        emit({"login": login, "password": password})
+    elif password_stdin:
+        click.echo(f"account {login} added")
+    else:
+        click.echo(f"account {login} added, password {password}   (shown once)")
+
+
+@account.command("password")
+@click.argument("login")
+@click.option("--password-stdin", is_flag=True, help="Take the password from one line of standard input.")
+@json_option
+@pass_context
+@reporting_errors
+def set_password(context: Context, login: str, password_stdin: bool, as_json: bool) -> None:
+    """Give an account a new password; the old one dies, the new one works at once."""
+    password = _chosen_password(password_stdin)
+    with context.begin() as tx:
+        accounts.set_password(
+            tx, clock.now(), login, Passwords.hash(password), context.keyring.fingerprint(login, password)
+        )
+    if as_json:
+        emit({"login": login, "password": password})
+    else:
+        click.echo(f"new password of {login}" + ("" if password_stdin else f": {password}   (shown once)"))
+
+
+@account.command("list")
+@click.option("--customer", "customer_name", default=None, metavar="NAME")
+@json_option
+@pass_context
+@reporting_errors
+def list_accounts(context: Context, customer_name: str | None, as_json: bool) -> None:
+    """List accounts with class and effective standing."""
+    with context.read() as tx:
+        found = accounts.accounts(tx, customer_name)
+    if as_json:
+        emit(
+            [
+                {
+                    "login": a.login,
+                    "customer": a.customer.name,
+                    "class": str(a.klass),
+                    **standings.as_json(a.effective),
+                }
+                for a in found
+            ]
+        )
+        return
+    rows = [
+        (a.login, a.customer.name, str(a.klass), str(a.effective.state), a.effective.reason) for a in found
+    ]
+    click.echo("\n".join(table(rows, ("login", "customer", "class", "standing", "reason"))))
+
+
+def _account_json(tx: Connection, login: str) -> dict[str, Any]:
+    found = accounts.account(tx, login)
+    standing = found.effective
+    evidence: dict[str, Any] = {}
+    if standing.case_id:
+        try:
+            evidence = {"case_id": standing.case_id, **decisions.case(tx, standing.case_id).evidence}
+        except NotFound:
+            evidence = {"case_id": standing.case_id}
+    tally = dataclasses.asdict(complaints.tally_of(tx, found.id, clock.now()))
+    return {
+        "login": found.login,
+        "customer": found.customer.name,
+        **standings.as_json(standing),
+        "evidence": evidence,
+        "tally": tally,
+    }
+
+
+@account.command("show")
+@click.argument("login")
+@json_option
+@pass_context
+@reporting_errors
+def show_account(context: Context, login: str, as_json: bool) -> None:
+    """Show an account's standing, the evidence for it and the numbers that it is judged by."""
+    with context.read() as tx:
+        data = _account_json(tx, login)
+    show(data, as_json)
+
+
+standings.add_commands(account, Level.ACCOUNT)
+
+
+@click.group()
+def credential() -> None:
+    """Passwords of accounts: a compromise blocks the credential, not the account."""
+
+
+@credential.command("list")
+@click.argument("login")
+@json_option
+@pass_context
+@reporting_errors
+def list_credentials(context: Context, login: str, as_json: bool) -> None:
+    """List an account's credentials by number."""
+    with context.read() as tx:
+        found = accounts.credentials(tx, login)
+    if as_json:
+        emit([{"id": c.id, "blocked": c.blocked, "own": bool(c.hash)} for c in found])
+        return
+    rows = [(str(c.id), "blocked" if c.blocked else "good", "own" if c.hash else "server's") for c in found]
+    click.echo("\n".join(table(rows, ("id", "state", "kind"))))
+
+
+def _block(context: Context, number: int, blocked: bool) -> None:
+    with context.begin() as tx:
+        accounts.block_credential(tx, clock.now(), number, blocked)
+    click.echo(f"credential {number} is {'blocked' if blocked else 'good again'}")
+
+
+@credential.command("block")
+@click.argument("number", type=int, metavar="ID")
+@pass_context
+@reporting_errors
+def block(context: Context, number: int) -> None:
+    """Refuse this password from now on, even if the customer's server would take it."""
+    _block(context, number, blocked=True)
+
+
+@credential.command("unblock")
+@click.argument("number", type=int, metavar="ID")
+@pass_context
+@reporting_errors
+def unblock(context: Context, number: int) -> None:
+    """Take this password again."""
+    _block(context, number, blocked=False)

@@ -1,0 +1,117 @@
+"""What every command shares: the configuration, the store, the keys, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cached_property, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+
+from relay import config as configuration
+from relay.errors import ConfigError, RelayError
+from relay.keyring import Keyring
+from relay.store.engine import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+REFUSED, USAGE = 1, 2
+
+
+class Context:
+    """One invocation; everything is opened when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def config(self) -> configuration.Config:
+        """Return the validated configuration; ConfigError otherwise."""
+        return configuration.load(self.path)
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """Return the master keys; ConfigError otherwise."""
+        return Keyring.load(self.config.path(self.config.keys.master))
+
+    @cached_property
+    def store(self) -> Store:
+        """Return the migrated store, closed when the command ends."""
+        store = Store(self.config.store.url, self.config.folder)
+        store.migrate()
+        click.get_current_context().call_on_close(store.close)
+        return store
+
+    def begin(self) -> AbstractContextManager[Connection]:
+        """Open one write transaction."""
+        return self.store.begin()
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """Open one read transaction."""
+        return self.store.read()
+
+
+pass_context = click.make_pass_decorator(Context)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+def fail(text: str, code: int = REFUSED) -> None:
+    """Say what went wrong on stderr and end with `code`."""
+    click.echo(text, err=True)
+    sys.exit(code)
+
+
+def reporting_errors(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn Gatepost's own errors into one line on stderr: exit 2 for the configuration, 1 otherwise."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except ConfigError as error:
+            for fault in error.faults:
+                click.echo(str(fault), err=True)
+            sys.exit(USAGE)
+        except RelayError as error:
+            click.echo(str(error), err=True)
+            sys.exit(REFUSED)
+
+    return guarded
+
+
+def emit(data: Any) -> None:
+    """Print one JSON line on stdout."""
+    click.echo(json.dumps(data, ensure_ascii=False, default=str))
+
+
+def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> Iterator[str]:
+    """Yield the lines of an aligned table; an empty one says so."""
+    if not rows:
+        yield "none"
+        return
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    for row in [header, *rows]:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def show(data: Mapping[str, Any], as_json: bool) -> None:
+    """Print one thing: a JSON line, or its facts one below the other."""
+    if as_json:
+        emit(data)
+        return
+    for key, value in data.items():
+        if isinstance(value, dict):
+            click.echo(f"{key}:")
+            for name, item in value.items():
+                click.echo(f"    {name:<24} {item}")
+        else:
+            click.echo(f"{key:<12} {value if value not in (None, '') else '-'}")

@@ -1,0 +1,225 @@
+"""`feedback`, `reporter`, `dkim`, `explain` and `audit`: complaints and what follows from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from relay import clock
+from relay.commands.context import Context, emit, fail, json_option, pass_context, reporting_errors, table
+from relay.errors import NotFound
+from relay.feedback import explain as explaining
+from relay.feedback.intake import Intake
+from relay.signing import dkim as signing
+from relay.store import accounts, audit, dkim_keys, reporters
+
+_MOST_BYTES = 32 << 20
+
+
+@click.group()
+def feedback() -> None:
+    """Complaints and bounces that came back."""
+
+
+@feedback.command("import")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
+@click.option("--trusted", is_flag=True, help="You vouch for the reporter: its signature is not asked for.")
+@json_option
+@pass_context
+@reporting_errors
+def import_reports(context: Context, paths: tuple[Path, ...], trusted: bool, as_json: bool) -> None:
+    """Parse and record reports; a running daemon judges them within a second.
+
+    Exits 0 when each file got its row, in order. --json prints a line per file: {"file","kind",
+    "feedback_type","reporter","recipients","original","attributed_to","counted","why"}.
+    """
+    intake = Intake.for_import(context.config, context.store, context.keyring)
+    missing = 0
+    for path in paths:
+        try:
+            with path.open("rb") as stream:
+                raw = stream.read(_MOST_BYTES)
+        except OSError as error:
+            missing += 1
+            raw = b""
+            click.echo(f"{path}: {error.strerror}", err=True)
+        outcome = intake.record(raw, clock.now(), trusted=trusted)
+        row: dict[str, Any] = {"file": str(path), **outcome.as_json()}
+        if as_json:
+            emit(row)
+        else:
+            counted = "counted" if row["counted"] else "not counted"
+            about = " ".join(filter(None, (row["kind"], row["feedback_type"], row["attributed_to"])))
+            click.echo(f"{path}: {about} {counted}: {row['why']}")
+    if missing:
+        fail(f"{missing} unreadable")
+
+
+@click.group()
+def reporter() -> None:
+    """Who may report, how it proves itself, and which recipient domains it speaks for."""
+
+
+@reporter.command("add")
+@click.argument("domain")
+@click.option(
+    "--covers",
+    multiple=True,
+    required=True,
+    metavar="DOMAIN",
+    help="Recipient domain; its votes are divided by our mail to these.",
+)
+@click.option(
+    "--dkim-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    default=None,
+    help="Pin its public key (PEM or the p= value); else DNS is asked.",
+)
+@pass_context
+@reporting_errors
+def add_reporter(context: Context, domain: str, covers: tuple[str, ...], dkim_key: Path | None) -> None:
+    """List a reporter: complaints that DOMAIN signs count as grade A."""
+    key = signing.public_key(dkim_key.read_bytes()) if dkim_key else None
+    with context.begin() as tx:
+        reporters.add(tx, clock.now(), domain, covers=covers, dkim_key=key)
+    click.echo(
+        f"reporter {domain} covers {', '.join(covers)}" + (", key pinned" if key else ", key from DNS")
+    )
+
+
+@reporter.command("list")
+@json_option
+@pass_context
+@reporting_errors
+def list_reporters(context: Context, as_json: bool) -> None:
+    """List the reporters."""
+    with context.read() as tx:
+        found = reporters.reporters(tx)
+    if as_json:
+        emit(
+            [{"domain": r.domain, "covers": list(r.covers), "pinned": r.dkim_key is not None} for r in found]
+        )
+        return
+    rows = [(r.domain, " ".join(r.covers), "pinned" if r.dkim_key else "DNS") for r in found]
+    click.echo("\n".join(table(rows, ("domain", "covers", "key"))))
+
+
+@reporter.command("remove")
+@click.argument("domain")
+@pass_context
+@reporting_errors
+def remove_reporter(context: Context, domain: str) -> None:
+    """Strike a reporter off the list; votes that it gave stay."""
+    with context.begin() as tx:
+        reporters.remove(tx, clock.now(), domain)
+    click.echo(f"reporter {domain} removed")
+
+
+@click.group()
+def dkim() -> None:
+    """DKIM keys of the customers' domains."""
+
+
+@dkim.command("add")
+@click.argument("domain")
+@click.option("--selector", default=None, help="[default: the provider's]")
+@click.option(
+    "--customer",
+    "customer_name",
+    default=None,
+    metavar="NAME",
+    help="Sign only this customer's mail with it.",
+)
+@pass_context
+@reporting_errors
+def add_key(context: Context, domain: str, selector: str | None, customer_name: str | None) -> None:
+    """Make a key for DOMAIN and print the DNS record to publish; mail from it is signed at once."""
+    config = context.config
+    name = selector or config.signing.selector
+    folder = config.path(Path("keys/dkim"))
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = folder / f"{domain.lower()}.{name}.pem"
+    if file.exists():
+        fail(f"{file} exists already")
+    file.touch(0o600)
+    file.write_bytes(signing.new_key())
+    with context.begin() as tx:
+        owner = accounts.customer(tx, customer_name).id if customer_name else None
+        dkim_keys.add(
+            tx,
+            clock.now(),
+            domain,
+            selector=name,
+            key_file=str(file.relative_to(config.folder)),
+            customer_id=owner,
+        )
+    click.echo(f"{name}._domainkey.{domain}. TXT {signing.dns_record(file.read_bytes())}")
+
+
+@click.command()
+@click.argument("identifier", metavar="ID")
+@json_option
+@pass_context
+@reporting_errors
+def explain(context: Context, identifier: str, as_json: bool) -> None:
+    """Say why: recompute a decision (case id) or show a message (message id) from what is stored.
+
+    Exits 1 if the stored numbers no longer lead to the stored decision.
+    """
+    with context.read() as tx:
+        found = explaining.explain(tx, identifier)
+    if as_json:
+        emit(found)
+    else:
+        click.echo("\n".join(explaining.lines(found)))
+    if found.get("same") is False:
+        raise SystemExit(1)
+
+
+@click.group("audit")
+def audit_log() -> None:
+    """The log of what staff did; each entry is chained to the one before."""
+
+
+@audit_log.command("list")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10000))
+@json_option
+@pass_context
+@reporting_errors
+def list_audit(context: Context, limit: int, as_json: bool) -> None:
+    """List the newest entries."""
+    with context.read() as tx:
+        found = audit.entries(tx, limit=limit)
+    if as_json:
+        emit(
+            [
+                {
+                    "seq": e.seq,
+                    "at": e.at.isoformat(),
+                    "who": e.who,
+                    "action": e.action,
+                    "object": e.object,
+                    "reason": e.reason,
+                }
+                for e in found
+            ]
+        )
+        return
+    rows = [
+        (str(e.seq), e.at.isoformat(timespec="seconds"), e.who, e.action, e.object, e.reason) for e in found
+    ]
+    click.echo("\n".join(table(rows, ("seq", "at", "who", "action", "object", "reason"))))
+
+
+@audit_log.command("verify")
+@pass_context
+@reporting_errors
+def verify_audit(context: Context) -> None:
+    """Check the chain; exit 1 at the first entry that was altered."""
+    with context.read() as tx:
+        bad = audit.verify(tx)
+    if bad is not None:
+        raise NotFound(f"entry {bad} was altered or its predecessor is gone")
+    click.echo("every entry is as it was written")

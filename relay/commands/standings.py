@@ -1,0 +1,88 @@
+"""`suspend`, `deactivate`, `reinstate` and `close`: the same words for accounts, servers and customers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+from pydantic_core import PydanticCustomError
+
+from relay import clock
+from relay.commands.context import Context, emit, json_option, pass_context, reporting_errors
+from relay.config import parse_duration
+from relay.model import Level, Standing, State
+from relay.store import switch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Command = Callable[..., Any]
+
+_VERBS = {
+    "suspend": (State.SUSPENDED, None, "Switch sending off until staff reinstate."),
+    "deactivate": (State.DEACTIVATED, "24h", "Switch sending off for a time; it comes back by itself."),
+    "reinstate": (State.ACTIVE, None, "Switch sending on again; only messages sent from now on count."),
+    "close": (State.CLOSED, None, "Close for good: the login itself is refused."),
+}
+_WITH_AN_END = ("suspend", "deactivate")
+
+
+class Span(click.ParamType[timedelta, str]):
+    """A duration such as 6h on the command line."""
+
+    name = "6h"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the duration."""
+        try:
+            return parse_duration(value)
+        except PydanticCustomError as error:
+            self.fail(error.message(), param, ctx)
+
+
+def as_json(standing: Standing) -> dict[str, Any]:
+    """Return a standing as every `--json` shows it."""
+    return {
+        "standing": str(standing.state),
+        "since": standing.since.isoformat(),
+        "until": standing.until.isoformat() if standing.until else None,
+        "reason": standing.reason,
+    }
+
+
+def add_commands(group: click.Group, level: Level) -> None:
+    """Add the four commands for one level."""
+    for verb, (state, span, text) in _VERBS.items():
+        command: Command = _change(level, state)
+        if verb in _WITH_AN_END:
+            command = click.option(
+                "--for", "span", type=Span(), default=span, show_default=True, help="How long."
+            )(command)
+        reason = f"{verb} by staff"
+        command = click.option(
+            "--reason", default=reason, help="Kept with the decision; the sender sees it."
+        )(command)
+        argument = click.argument("name", metavar="LOGIN" if level is Level.ACCOUNT else "NAME")
+        group.command(verb, help=text)(argument(json_option(command)))
+
+
+def _change(level: Level, state: State) -> Command:
+    @pass_context
+    @reporting_errors
+    def command(
+        context: Context, /, name: str, reason: str, as_json: bool, span: timedelta | None = None
+    ) -> None:
+        now = clock.now()
+        with context.begin() as tx:
+            until = now + span if span else None
+            standing = switch.set_by_staff(tx, now, level, name, state, reason=reason, until=until)
+        if as_json:
+            emit({str(level): name, **_json(standing), "case_id": standing.case_id})
+        else:
+            click.echo(f"{name} is {standing.state}, case {standing.case_id}")
+
+    return command
+
+
+_json = as_json

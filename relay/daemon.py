@@ -1,0 +1,292 @@
+"""The composition root: the only place that constructs the parts and joins them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+import uvloop
+
+from relay import building, clock, sweep
+from relay import config as configuration
+from relay.console import app as console
+from relay.errors import ConfigError, Fault, RelayError
+from relay.events import ConfigReloaded, Lifecycle
+from relay.feedback.intake import FeedbackDoor, Intake
+from relay.keyring import Keyring
+from relay.log import Log
+from relay.metrics import Metrics
+from relay.pipeline import Pipeline
+from relay.signing import keys as signing_keys
+from relay.smtp.auth import Passwords
+from relay.smtp.connections import Connections
+from relay.smtp.listener import Event, Listener
+from relay.smtp.tls import Certificate
+from relay.store import changes
+from relay.store.directory import Directory
+from relay.store.engine import Store
+from relay.submission import SubmissionDoor
+from relay.upstream.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from relay.config import Config
+
+DRAIN_SECONDS = 30
+
+
+@dataclass(slots=True)
+class Parts:
+    """Everything a process is made of."""
+
+    config: Config
+    keyring: Keyring
+    store: Store
+    metrics: Metrics
+    directory: Directory
+    customers: signing_keys.Customers
+    pool: Pool
+    pipeline: Pipeline
+    submission: SubmissionDoor
+    intake: Intake
+    feedback: FeedbackDoor
+    certificate: Certificate
+
+
+def compose(config: Config) -> Parts:
+    """Construct and join the parts; ConfigError if the configuration cannot be used."""
+    keyring = Keyring.load(config.path(config.keys.master))
+    metrics = Metrics(Log(config.log_level))
+    store = Store(config.store.url, config.folder)
+    store.migrate()
+    directory = Directory(store)
+    customers = signing_keys.Customers(config, store)
+    customers.load()
+    pool = Pool(config.upstream, config.hostname)
+    pipeline = Pipeline(
+        config,
+        building.screener(config),
+        building.stamper(config, keyring, customers),
+        store,
+        keyring,
+        metrics,
+    )
+    pipeline.foreign = directory.foreign
+    passwords = Passwords(config.auth.hash_threads, config.auth.remember)
+    intake = Intake(config, store, keyring, building.ladder(config), metrics)
+    return Parts(
+        config=config,
+        keyring=keyring,
+        store=store,
+        metrics=metrics,
+        directory=directory,
+        customers=customers,
+        pool=pool,
+        pipeline=pipeline,
+        submission=SubmissionDoor(config, directory, passwords, pool, pipeline),
+        intake=intake,
+        feedback=FeedbackDoor(config, intake),
+        certificate=building.certificate(config),
+    )
+
+
+def bind(address: str) -> socket.socket:
+    """Return a listening socket; RelayError says which address could not be had."""
+    host, port = configuration.split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise RelayError(f"cannot listen on {address}: {error.strerror}") from error
+    listening.setblocking(False)
+    return listening
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return HOST:PORT of a bound socket."""
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _Http(uvicorn.Server):
+    """uvicorn inside our loop; the daemon alone handles signals."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say when it accepts."""
+        await super().startup(sockets)
+        self.accepting.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield
+
+
+class Daemon:
+    """One process: its listeners, its background work, and how it reloads and stops."""
+
+    def __init__(self, path: Path, parts: Parts) -> None:
+        self.path = path
+        self.parts = parts
+        self.listeners: list[Listener] = []
+        self._stop = asyncio.Event()
+        self._http: _Http | None = None
+
+    async def serve(self, sockets: dict[str, socket.socket]) -> None:
+        """Run until SIGTERM or SIGINT; every listener accepts before `ready` is printed."""
+        parts, loop = self.parts, asyncio.get_running_loop()
+        parts.metrics.log.flush_soon = lambda flush: loop.call_later(0.05, flush)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        parts.directory.listen(self._heard)
+        shared = Connections(parts.config.limits)
+        for name, listening in sockets.items():
+            if name == "http":
+                continue
+            door: Any = parts.feedback if name == "feedback" else parts.submission
+            listener = Listener(
+                door, name, parts.config, parts.certificate,
+                shared=shared, implicit=name == "submissions", events=self._note,
+            )  # fmt: skip
+            await listener.start(listening)
+            self.listeners.append(listener)
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(parts.directory.watch()),
+                tasks.create_task(sweep.decide_forever(parts.intake, parts.metrics)),
+                tasks.create_task(sweep.purge_forever(parts.store, parts.config, parts.metrics)),
+            ]
+            if "http" in sockets:
+                self._http = _Http(self._http_settings())
+                background.append(tasks.create_task(self._http.serve(sockets=[sockets["http"]])))
+                await self._http.accepting.wait()
+            self._say_ready(sockets)
+            await self._stop.wait()
+            await self._drain()
+            for task in background:
+                task.cancel()
+        await parts.pool.close()
+        parts.store.close()
+        parts.metrics.emit(Lifecycle("stopped"))
+        parts.metrics.log.flush()
+
+    def _heard(self, heard: Sequence[changes.Change]) -> None:
+        """Read the customers' keys again when the list of them changed; files, so off the loop."""
+        if any(change.kind == changes.DKIM for change in heard):
+            asyncio.get_running_loop().run_in_executor(None, self.parts.customers.load)
+
+    def _note(self, event: Event, listener: str) -> None:
+        sessions = self.parts.metrics.sessions.labels(listener)
+        if event is Event.CONNECTED:
+            sessions.inc()
+        elif event is Event.DISCONNECTED:
+            sessions.dec()
+        elif event is Event.BUG:
+            self.parts.metrics.bugs.inc()
+
+    def _say_ready(self, sockets: dict[str, socket.socket]) -> None:
+        listeners = {name: address_of(listening) for name, listening in sockets.items()}
+        sys.stdout.write(json.dumps({"event": "ready", "listeners": listeners}) + "\n")
+        sys.stdout.flush()
+        self.parts.metrics.emit(Lifecycle("ready"))
+
+    def _http_settings(self) -> uvicorn.Config:
+        parts = self.parts
+        app = console.create(
+            parts.store,
+            parts.directory,
+            parts.config,
+            metrics=parts.metrics.render,
+            ready=self.ready,
+            now=clock.now,
+        )
+        return uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            loop="none",
+            http="h11",
+        )
+
+    def ready(self) -> tuple[bool, dict[str, Any]]:
+        """Tell whether mail can be taken, and each part's health."""
+        healthy = self.parts.store.healthy
+        draining = self._stop.is_set()
+        return healthy and not draining, {"store": healthy, "draining": draining}
+
+    async def _drain(self) -> None:
+        self.parts.metrics.emit(Lifecycle("draining"))
+        await asyncio.gather(*(listener.drain(DRAIN_SECONDS) for listener in self.listeners))
+        if self._http:
+            self._http.should_exit = True
+
+    def reload(self) -> None:
+        """Read the configuration again; whatever is wrong with it, the old one stays, whole."""
+        parts = self.parts
+        try:
+            config = configuration.load(self.path)
+            if (config.listeners, config.store, config.keys) != (
+                parts.config.listeners,
+                parts.config.store,
+                parts.config.keys,
+            ):
+                raise ConfigError(
+                    [Fault("listeners, store, keys", "changed", "these need a restart; nothing was reloaded")]
+                )
+            screen, stamp, steps = (
+                building.screener(config),
+                building.stamper(config, parts.keyring, parts.customers),
+                building.ladder(config),
+            )
+            building.certificate(config)
+        except RelayError as error:
+            faults = error.faults if isinstance(error, ConfigError) else [error]
+            parts.metrics.emit(ConfigReloaded(ok=False, faults=tuple(str(fault) for fault in faults)))
+            return
+        parts.config = parts.pipeline.config = config
+        parts.submission.configure(config)
+        parts.pipeline.screen, parts.pipeline.stamper, parts.intake.ladder = screen, stamp, steps
+        parts.certificate.reload()
+        parts.metrics.log.level = config.log_level
+        for listener in self.listeners:
+            listener.configure(config)
+        parts.metrics.emit(ConfigReloaded(ok=True))
+
+
+def run(path: Path, config: Config) -> int:
+    """Serve until told to stop; the exit code."""
+    building.examine(config)
+    sockets = {
+        name: bind(address)
+        for name in ("submission", "submissions", "feedback", "http")
+        if (address := getattr(config.listeners, name))
+    }
+    factory: Callable[[], asyncio.AbstractEventLoop] = (
+        uvloop.new_event_loop if config.loop == "uvloop" else asyncio.new_event_loop
+    )
+    with asyncio.Runner(loop_factory=factory) as runner:
+
+        async def main() -> None:
+            await Daemon(path, compose(config)).serve(sockets)
+
+        runner.run(main())
+    return 0

@@ -1,0 +1,247 @@
+"""The submission door: what a mail client's commands mean, from AUTH to the dot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from policies import admission
+from policies.admission import Admit, Held
+from relay import clock, forwarding, ids
+from relay.errors import Deferred, Failed
+from relay.events import LoginTried, RecipientRefused, UpstreamFailed
+from relay.model import Mode, State, UpstreamAuth
+from relay.pipeline import Pipeline, Transaction
+from relay.smtp import reply as replies
+from relay.smtp.auth import Busy
+from relay.store import logins
+from relay.upstream.errors import Unreachable
+from relay.upstream.route import route_for
+from screening.rules.identity import sender_allowed
+
+if TYPE_CHECKING:
+    from relay.config import Config
+    from relay.model import Account, Server
+    from relay.smtp.auth import Passwords
+    from relay.smtp.content import Content
+    from relay.smtp.grammar import MailFrom, RcptTo
+    from relay.smtp.reply import Reply
+    from relay.smtp.session import Session
+    from relay.store.directory import Directory
+    from relay.upstream.pool import Pool
+    from relay.upstream.route import Route
+
+
+@dataclass(slots=True)
+class Notes:
+    """What the door remembers of a session."""
+
+    #: the client's password, for a server that wants it itself; dies with the session
+    password: str = field(default="", repr=False)
+    transaction: Transaction | None = None
+
+
+def _notes(session: Session) -> Notes:
+    if session.notes is None:
+        session.notes = Notes()
+    notes: Notes = session.notes
+    return notes
+
+
+class SubmissionDoor:
+    """Stands behind both submission listeners."""
+
+    needs_login = True
+
+    def __init__(
+        self, config: Config, directory: Directory, passwords: Passwords, pool: Pool, pipeline: Pipeline
+    ) -> None:
+        self.config = config
+        self.directory = directory
+        self.passwords = passwords
+        self.pool = pool
+        self.pipeline = pipeline
+        self._routes: dict[int, tuple[Server, Route]] = {}
+
+    # --- AUTH
+
+    async def authenticate(self, session: Session, login: str, password: str, mechanism: str) -> Reply:
+        """Check a login against our store, or on the customer's server where it keeps the passwords."""
+        account = await self.directory.account(login)
+        try:
+            reply = await self._judge_login(session, account, login, password)
+        except Busy:
+            reply = replies.LOGIN_BUSY
+        ok = reply.code == 235
+        if ok:
+            notes = _notes(session)
+            notes.password = password if account and account.server.auth is UpstreamAuth.PASSTHROUGH else ""
+        self.pipeline.metrics.emit(
+            LoginTried(
+                login[:254], ok, mechanism, session.peer_ip, "" if ok else f"{reply.code} {reply.status}"
+            )
+        )
+        if account and reply.code != 454:
+            moment, ip, account_id = clock.now(), session.peer_ip, account.id
+            login_tried = logins.Login(account_id, moment, ip, mechanism, ok)
+            self.pipeline.store.write_later(lambda tx: logins.record(tx, login_tried))
+        return reply
+
+    async def _judge_login(
+        self, session: Session, account: Account | None, login: str, password: str
+    ) -> Reply:
+        own = [c.hash for c in account.credentials if c.hash] if account else []
+        passthrough = account is not None and account.server.auth is UpstreamAuth.PASSTHROUGH and not own
+        if account is not None and passthrough:
+            right = await self._ask_server(session, account, password)
+        else:
+            right = await self.passwords.verify(login, password, own)
+        if not right or account is None:
+            return replies.BAD_LOGIN
+        fingerprint = self.pipeline.keyring.fingerprint(login, password)
+        if any(c.blocked and c.fingerprint == fingerprint for c in account.credentials):
+            return replies.CREDENTIAL_BLOCKED
+        if account.effective.state is State.CLOSED:
+            return replies.ACCOUNT_CLOSED
+        return replies.LOGGED_IN
+
+    async def _ask_server(self, session: Session, account: Account, password: str) -> bool:
+        try:
+            answer = await self.pool.check_login(
+                self._route(account.server), account.login, password, session.peer_ip
+            )
+        except Unreachable as error:
+            self._upstream_failed(account, error)
+            raise Busy from error
+        return answer.ok
+
+    # --- the transaction
+
+    async def mail(self, session: Session, command: MailFrom) -> Reply:
+        """Open a transaction for a sender that belongs to the account."""
+        account = await self.directory.account(session.login or "")
+        if account is None:
+            return replies.ACCOUNT_CLOSED
+        enforce = self.config.policy.identity == "enforce" and account.customer.mode is Mode.ENFORCE
+        if enforce and command.sender and not sender_allowed(command.sender, account.senders):
+            return replies.SENDER_NOT_YOURS
+        notes, now = _notes(session), clock.now()
+        route = self._route(account.server)
+        if notes.password:
+            route = route.logged_in_as(account.login, notes.password)
+        upstream = self.pool.transaction(
+            route, client_ip=session.peer_ip, client_helo=session.helo, login=account.login
+        )
+        notes.transaction = Transaction(ids.message_id(now), account, command, now, upstream)
+        return replies.SENDER_OK
+
+    def _route(self, server: Server) -> Route:
+        """Return the route to a customer's server, made anew when the server changed."""
+        known = self._routes.get(server.id)
+        if known is None or known[0] != server:
+            route = route_for(server, verify=self.config.upstream.verify_tls, folder=self.config.folder)
+            known = self._routes[server.id] = (server, route)
+        return known[1]
+
+    def configure(self, config: Config) -> None:
+        """Take a new configuration; secrets of routes are read again."""
+        self.config = config
+        self._routes.clear()
+
+    async def rcpt(self, session: Session, command: RcptTo) -> Reply:
+        """Take a recipient if the account may send now and the customer's server takes it."""
+        transaction = _notes(session).transaction
+        if transaction is None:
+            return replies.MAIL_FIRST
+        if refusal := await self._not_admitted(transaction, (command.recipient,)):
+            return refusal
+        try:
+            if transaction.recipients:
+                answer = await transaction.upstream.rcpt(
+                    command.recipient, notify=command.notify, orcpt=command.orcpt
+                )
+            else:
+                answer = await forwarding.offer(transaction.upstream, transaction.mail_from, command)
+        except (Deferred, Failed) as error:
+            self._upstream_failed(transaction.account, error)
+            return forwarding.from_error(error)
+        if answer.ok:
+            transaction.recipients.append(command)
+        else:
+            self._refused(transaction, "upstream", f"{answer.code} {answer.status}")
+        return forwarding.from_upstream(answer)
+
+    async def slow(self, session: Session) -> None:
+        """Give the upstream connection back during a slow upload; the dot asks again."""
+        transaction = _notes(session).transaction
+        if transaction and not transaction.replay:
+            transaction.replay = True
+            await transaction.upstream.abandon()
+
+    async def data(self, session: Session, content: Content) -> Reply:
+        """Ask the standing once more, then send the message on its way."""
+        notes = _notes(session)
+        transaction, notes.transaction = notes.transaction, None
+        if transaction is None:
+            return replies.MAIL_FIRST
+        try:
+            if refusal := await self._not_admitted(
+                transaction, tuple(to.recipient for to in transaction.recipients)
+            ):
+                return refusal
+            return await self.pipeline.receive(session, transaction, content)
+        finally:
+            await transaction.upstream.abandon()
+
+    async def abandon(self, session: Session) -> None:
+        """Drop the open transaction."""
+        notes = _notes(session)
+        transaction, notes.transaction = notes.transaction, None
+        if transaction:
+            await transaction.upstream.abandon()
+
+    # --- who may send now
+
+    async def _not_admitted(self, transaction: Transaction, recipients: tuple[str, ...]) -> Reply | None:
+        """Return the refusal if the account's, its server's or its customer's standing forbids it now."""
+        account = await self.directory.account(transaction.account.login)
+        if account is None:
+            return replies.ACCOUNT_CLOSED
+        if account.effective.state is State.ACTIVE or account.customer.mode is Mode.OBSERVE:
+            return None
+        held = [
+            Held(level, str(standing.state), standing.until, standing.reason)
+            for level, standing in (
+                ("account", account.standing),
+                ("server", account.server.standing),
+                ("customer", account.customer.standing),
+            )
+        ]
+        decision = admission.judge(held, clock.now(), escape=all(self._is_escape(to) for to in recipients))
+        if decision.action is Admit.YES:
+            return None
+        case = account.effective.case_id or "-"
+        if decision.action is Admit.PACE:
+            self._refused(transaction, "standing", "450 4.7.1", case)
+            return replies.make(
+                450, "7.1", f"Sending is slowed down ({decision.reason}); try again later, case {case}"
+            )
+        self._refused(transaction, "standing", "550 5.7.1", case)
+        return replies.make(
+            550, "7.1", f"Sending is off ({decision.reason}). Write to {self._support()} and name case {case}"
+        )
+
+    def _support(self) -> str:
+        return next(iter(self.config.policy.support_addresses), f"postmaster@{self.config.hostname}")
+
+    def _is_escape(self, recipient: str) -> bool:
+        address = recipient.lower()
+        local, _, domain = address.partition("@")
+        ours = domain in ("", self.config.hostname, self.config.signing.domain)
+        return (local in ("postmaster", "abuse") and ours) or address in self.config.policy.support_addresses
+
+    def _refused(self, transaction: Transaction, why: str, reply: str, case: str = "") -> None:
+        self.pipeline.metrics.emit(RecipientRefused(transaction.account.login, why, reply, case))
+
+    def _upstream_failed(self, account: Account, error: Exception) -> None:
+        self.pipeline.metrics.emit(UpstreamFailed(account.server.name, str(error)))

@@ -1,0 +1,39 @@
+"""Background work of the control process: standings that complaints move, and data that has had its time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from relay import clock
+from relay.errors import RelayError
+from relay.store import retention
+
+if TYPE_CHECKING:
+    from relay.config import Config
+    from relay.feedback.intake import Intake
+    from relay.metrics import Metrics
+    from relay.store.engine import Store
+
+DECIDE_SECONDS = 0.25
+PURGE_SECONDS = 3600
+
+
+async def decide_forever(intake: Intake, metrics: Metrics) -> None:
+    """Judge accounts with new reports, and end standings whose time is over, four times a second."""
+    while True:
+        try:
+            await intake.sweep(clock.now())
+        except RelayError as error:
+            metrics.bug("sweep", error)
+        await asyncio.sleep(DECIDE_SECONDS)
+
+
+async def purge_forever(store: Store, config: Config, metrics: Metrics) -> None:
+    """Delete what the configuration's retention says, every hour."""
+    while True:
+        try:
+            await retention.purge_all(store, clock.now(), config.retention)
+        except RelayError as error:
+            metrics.bug("retention", error)
+        await asyncio.sleep(PURGE_SECONDS)
