@@ -18,7 +18,7 @@ from relay.upstream.client import Connection, Lost, authenticate, hello, tls_con
 from relay.upstream.errors import LoginRefused, Unreachable, Unroutable, Unverified
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from relay.upstream.route import Route
 
@@ -40,6 +40,12 @@ class Place:
         return f"{self.name} ({where}:{self.port})"
 
 
+async def system_addresses(name: str) -> list[str]:
+    """Return a name's addresses as the system sees them (hosts file, then DNS); OSError if it has none."""
+    rows = await asyncio.get_running_loop().getaddrinfo(name, 0, type=socket.SOCK_STREAM)
+    return [str(row[4][0]) for row in rows]
+
+
 @dataclass(slots=True)
 class Connector:
     """Opens connections; one for a pool."""
@@ -50,6 +56,7 @@ class Connector:
     allowed: Sequence[guard.Network] = ()
     ports: frozenset[int] = guard.PORTS
     resolver: Resolver = field(default_factory=Resolver)
+    addresses: Callable[[str], Awaitable[list[str]]] = system_addresses
     _contexts: dict[bool, ssl.SSLContext] = field(default_factory=dict)
 
     async def open(self, route: Route, host: str, client: tuple[str, str]) -> Connection:
@@ -128,10 +135,9 @@ class Connector:
         with suppress(ValueError):
             return [Place(name, str(ipaddress.ip_address(name)), port)]
         try:
-            rows = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
+            return [Place(name, ip, port) for ip in await self.addresses(name)]
         except (OSError, UnicodeError) as error:
             raise Unreachable(f"{name}: has no address", "4.4.3") from error
-        return [Place(name, str(row[4][0]), port) for row in rows]
 
     # the connection itself
 

@@ -176,7 +176,12 @@ class _Dialog:
         if not await self.answer("STARTTLS", b"220 2.0.0 go\r\n"):
             raise _HangUp
         self.writer.write(self.server.after_starttls)
-        await self.writer.start_tls(self.server.tls)
+        before = self.writer.transport
+        try:
+            await self.writer.start_tls(self.server.tls)
+        finally:
+            if self.writer.transport is None:  # a failed handshake leaves a writer that cannot be deleted
+                self.writer._transport = before
         self.secure = True
 
     async def do_auth(self, line: str) -> None:

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay.upstream import wire
+
+OFFERED = {"SIZE": "1000", "8BITMIME": "", "DSN": "", "SMTPUTF8": "", "PIPELINING": ""}
+ONE_LINE = re.compile(rb"[^\x00-\x1f\x7f]*\r\n")
+
+
+@pytest.mark.parametrize(
+    ("sender", "wanted", "line"),
+    [
+        ("", {}, b"MAIL FROM:<>\r\n"),
+        ("a@x.example", {"size": 900}, b"MAIL FROM:<a@x.example> SIZE=900\r\n"),
+        ('"a b\\" >"@x.example', {}, b'MAIL FROM:<"a b\\" >"@x.example>\r\n'),
+        ("a@[192.0.2.1]", {}, b"MAIL FROM:<a@[192.0.2.1]>\r\n"),
+        ("té@x.example", {"smtputf8": True}, "MAIL FROM:<té@x.example> SMTPUTF8\r\n".encode()),
+        (
+            "a@x.example",
+            {"eight_bit": True, "ret": "HDRS", "envid": "q+2B1"},
+            b"MAIL FROM:<a@x.example> BODY=8BITMIME RET=HDRS ENVID=q+2B1\r\n",
+        ),
+    ],
+)
+def test_mail(sender: str, wanted: dict[str, object], line: bytes) -> None:
+    assert wire.mail(sender, OFFERED, wanted) == line
+
+
+@pytest.mark.parametrize(
+    ("sender", "wanted", "code", "status"),
+    [
+        ("a@x.example", {"size": 1001}, 552, "5.3.4"),
+        ("a@x> SIZE=1", {}, 553, "5.1.7"),
+        ("a b@x.example", {}, 553, "5.1.7"),
+        ("a@x\r\nRSET", {}, 553, "5.1.7"),
+        ("a@x\0", {}, 553, "5.1.7"),
+        ('"a\r\nb"@x', {}, 553, "5.1.7"),
+        ("a@\udcff", {"smtputf8": True}, 553, "5.1.7"),
+        ("a@x.example", {"envid": "a b"}, 501, "5.5.4"),
+        ("x" * 400 + "@x.example", {}, 553, "5.1.7"),
+    ],
+)
+def test_mail_that_cannot_be_sent(sender: str, wanted: dict[str, object], code: int, status: str) -> None:
+    with pytest.raises(wire.Unsendable) as error:
+        wire.mail(sender, OFFERED, wanted)
+    assert (error.value.reply.code, error.value.reply.status) == (code, status)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sender", "status"),
+    [
+        ({"eight_bit": True}, "a@x.example", "5.6.3"),
+        ({"smtputf8": True}, "a@x.example", "5.6.7"),
+        ({}, "té@x.example", "5.6.7"),
+    ],
+)
+def test_a_server_that_lacks_what_the_message_needs(
+    wanted: dict[str, object], sender: str, status: str
+) -> None:
+    with pytest.raises(wire.Unsendable) as error:
+        wire.mail(sender, {}, wanted)
+    assert error.value.reply.status == status
+
+
+def test_parameters_are_sent_only_where_offered() -> None:
+    assert (
+        wire.mail("a@x.example", {}, {"size": 9, "ret": "FULL", "envid": "q"})
+        == b"MAIL FROM:<a@x.example>\r\n"
+    )
+    assert wire.rcpt("b@x.example", {}, ("NEVER",), "rfc822;b@x") == b"RCPT TO:<b@x.example>\r\n"
+    line = b"RCPT TO:<b@x.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;b@x\r\n"
+    assert wire.rcpt("b@x.example", OFFERED, ("SUCCESS", "DELAY"), "rfc822;b@x") == line
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.text(max_size=40), st.text(max_size=10), st.text(max_size=10))
+def test_fr_56_no_value_breaks_out_of_its_command(address: str, name: str, word: str) -> None:
+    lines = []
+    calls: tuple[Callable[[], bytes], ...] = (
+        lambda: wire.mail(address, OFFERED, {"envid": word, "ret": name, "smtputf8": True}),
+        lambda: wire.rcpt(address, OFFERED, (name,), word),
+        lambda: wire.forward(
+            "XCLIENT", "NAME ADDR HELO LOGIN", {"HELO": name, "ADDR": address, "LOGIN": word}
+        ),
+        lambda: wire.plain(name, word),
+        lambda: wire.safe(address, "EHLO").encode() + b"\r\n",
+    )
+    for call in calls:
+        try:
+            lines.append(call())
+        except wire.Unsendable:
+            continue
+    assert all(ONE_LINE.fullmatch(line) for line in lines if line)
+
+
+def unstuff(raw: bytes) -> bytes:
+    assert raw.endswith(b".\r\n")
+    lines = raw[:-3].split(b"\r\n")
+    assert b"." not in lines
+    return b"\r\n".join(line[1:] if line.startswith(b".") else line for line in lines)
+
+
+@given(
+    st.lists(
+        st.sampled_from([b"", b".", b"..", b"a", b".a", b"\r\n", b"\r", b"\n", b".\r\n", b"\r\n.", b"\n."]),
+        max_size=9,
+    )
+)
+def test_bodies_in_any_pieces_arrive_or_are_refused(pieces: list[bytes]) -> None:
+    whole = b"".join(pieces)
+    clean = not re.search(rb"\r(?!\n)|(?<!\r)\n", whole)
+    if not clean:
+        with pytest.raises(wire.Unsendable, match="bare"):
+            wire.body(pieces)
+        return
+    sent = b"".join(wire.body(pieces))
+    assert unstuff(sent) in (whole, whole + b"\r\n")
+
+
+@pytest.mark.parametrize("body", [b"a\rb\r\n", b"a\nb\r\n", b"a\0b\r\n", b"a\r\r\n", b"a\n\r\n", b"\r\na\r"])
+def test_fr_20_to_22_bare_cr_lf_and_nul_never_leave(body: bytes) -> None:
+    with pytest.raises(wire.Unsendable):
+        wire.body([body])
