@@ -86,7 +86,7 @@ class Patterns:
 
     def found(self, text: str) -> list[int]:
         """Return the indexes of the patterns that match somewhere in the text."""
-        return list(self._set.Match(text)) if text else []
+        return list(self._set.Match(text) or ()) if text else []  # no match is None
 
     def evidence(self, index: int, text: str) -> str:
         """Return the words that pattern `index` matched."""
