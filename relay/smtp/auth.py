@@ -173,7 +173,8 @@ class Failures:
     """Counts failed logins; pure: `now` is handed in, in monotonic seconds."""
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        #: different wrong passwords per client or known login in 15 minutes
+        self.most = most
         self._key = secrets.token_bytes(16)
         #: (client) or (client, login) -> wrong login and password -> (login, when)
         self._wrong: dict[tuple[str, ...], dict[bytes, tuple[str, float]]] = {}
@@ -187,7 +188,7 @@ class Failures:
         wrong = self._wrong.get(self._bucket(client, login, now))
         if wrong is None:
             return False
-        return sum(when > now - _WINDOW_SECONDS for _, when in wrong.values()) >= self._most
+        return sum(when > now - _WINDOW_SECONDS for _, when in wrong.values()) >= self.most
 
     def delay(self, client: str, login: str, now: float) -> float:
         """Return the seconds that a try costs: a login guessed at from many places is slow for strangers."""
@@ -195,19 +196,19 @@ class Failures:
         if guesses is None or self._is_known(client, login, now):
             return 0.0
         recent = sum(when > now - _WINDOW_SECONDS for when in guesses.values())
-        return min(_SLOW_DOWN_SECONDS, max(0, recent - self._most) * 0.1)
+        return min(_SLOW_DOWN_SECONDS, max(0, recent - self.most) * 0.1)
 
     def failed(self, client: str, login: str, password: str, now: float) -> None:
         """Count a wrong password; the same one again counts nothing."""
         print_ = self._print(login, password)
         wrong = self._wrong.setdefault(self._bucket(client, login, now), {})
         wrong[print_] = (login, now)
-        _trim(wrong, self._most * 2)
+        _trim(wrong, self.most * 2)
         _trim(self._wrong, _REMEMBERED)
         if not self._is_known(client, login, now):
             guesses = self._guessed.setdefault(login, {})
             guesses[print_] = now
-            _trim(guesses, self._most * 8)
+            _trim(guesses, self.most * 8)
             _trim(self._guessed, _REMEMBERED)
 
     def succeeded(self, client: str, login: str, now: float) -> None:

@@ -61,17 +61,22 @@ class Connections:
     """Counts connections and failed logins of this process; `now` is in monotonic seconds."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._exempt = Networks(limits.exempt)
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        #: never so many that the process runs out of files
-        self.most = max(1, min(limits.connections, files - min(_RESERVED_FILES, files // 2)))
+        self.failures = Failures(limits.auth_failures_per_client)
+        self.configure(limits)
         self._open = 0
         self._clients: dict[str, int] = {}
         self._accounts: dict[str, int] = {}
         #: when each client's next connection would be on time (GCRA)
         self._due: dict[str, float] = {}
-        self.failures = Failures(limits.auth_failures_per_client)
+
+    def configure(self, limits: Limits) -> None:
+        """Take new limits; what is counted stays."""
+        self._limits = limits
+        self._exempt = Networks(limits.exempt)
+        self.failures.most = limits.auth_failures_per_client
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        #: never so many that the process runs out of files
+        self.most = max(1, min(limits.connections, files - min(_RESERVED_FILES, files // 2)))
 
     @property
     def open(self) -> int:

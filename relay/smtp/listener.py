@@ -98,19 +98,24 @@ class Listener:
     ) -> None:
         self.door = door
         self.name = name
-        self.settings = Settings.of(config, name)
         self.certificate = certificate
         self.shared = shared
         self.implicit_tls = implicit
-        self.balancers = Networks(config.listeners.proxy_protocol_from)
         self.wires: set[Wire] = set()
         self.loop: asyncio.AbstractEventLoop  # known from `start` on
         self.draining = False
         self._events = events
         self._server: asyncio.Server | None = None
-        self._ehlo: dict[tuple[bool, bool], bytes] = {}
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Take limits, timeouts and names of a new configuration; open sessions follow at once."""
+        self.settings = Settings.of(config, self.name)
+        self.balancers = Networks(config.listeners.proxy_protocol_from)
+        self.shared.configure(config.limits)
         self.greeting = f"220 {config.hostname} ESMTP Gatepost\r\n".encode("ascii")
         self.helo = f"250 {config.hostname}\r\n".encode("ascii")
+        self._ehlo: dict[tuple[bool, bool], bytes] = {}
 
     def note(self, event: Event) -> None:
         """Count an event."""
