@@ -1,0 +1,1 @@
+"""HTTP: the staff console, the API, and what monitoring reads."""

@@ -1,0 +1,81 @@
+"""The frame of every page: navigation, who is logged in, what was just done; and how lists go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from starlette.responses import Response
+
+from relay.console import shapes
+from relay.console.login import desk_of
+from relay.console.roles import May
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from relay.console.desk import Visitor
+    from relay.model import Level
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A page in the navigation; `g` then `key` opens it."""
+
+    path: str
+    name: str
+    key: str
+    may: May = May.READ
+
+
+NAVIGATION = (
+    Link("/", "Overview", "o"),
+    Link("/accounts", "Accounts", "a"),
+    Link("/complaints", "Complaints", "c"),
+    Link("/cases", "Decisions", "d"),
+    Link("/customers", "Customers", "u"),
+    Link("/servers", "Servers", "s"),
+    Link("/audit", "Audit", "l", May.AUDIT),
+    Link("/tokens", "Tokens", "t", May.TOKENS),
+)
+#: What a page says after a form did its work; the address holds the word only, never the text.
+_DONE = {
+    "active": "Reinstated. Mail goes through again within a second.",
+    "deactivated": "Deactivated. New recipients are refused within a second.",
+    "suspended": "Suspended. New recipients are refused within a second.",
+    "token": "The token is revoked.",
+    "password": "The password is changed; every other session of yours has ended.",
+}
+
+
+def render(request: Request, visitor: Visitor, template: str, **values: Any) -> Response:
+    """Return a page inside the frame."""
+    frame = {
+        "visitor": visitor,
+        "pages": [link for link in NAVIGATION if link.may in visitor.may],
+        "here": "/" + request.url.path.strip("/").partition("/")[0],
+        "done": _DONE.get(request.query_params.get("done", ""), ""),
+    }
+    text = desk_of(request).words.get_template(template).render(**frame, **values)
+    return Response(text, media_type="text/html")
+
+
+def older(request: Request, rows: list[Any], limit: int, **place: str) -> str:
+    """Return the address of the page behind this one; empty at the end."""
+    if len(rows) < limit:
+        return ""
+    query = {
+        name: value for name, value in request.query_params.items() if name not in place and name != "done"
+    }
+    return f"{request.url.path}?{urlencode({**query, **place})}"
+
+
+def behind(rows: list[Any], identity: str) -> str:
+    """Return the cursor behind the last row; empty for an empty list."""
+    return shapes.cursor(rows[-1].at, getattr(rows[-1], identity)) if rows else ""
+
+
+def subject_path(level: Level, name: str) -> str:
+    """Return the page of an account, server or customer."""
+    return f"/{level}s/{quote(name, safe='')}"

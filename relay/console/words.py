@@ -1,0 +1,168 @@
+"""How values are said on a page: moments, durations, shares, sizes; and the one Jinja environment."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+HERE = Path(__file__).parent
+
+#: What each decision means, in the words of the people who ask.
+ACTION_WORDS = {
+    "deliver": "relayed",
+    "tag": "relayed, marked",
+    "hold": "held",
+    "refuse": "refused",
+    "defer": "put off",
+}
+
+#: What each state means for the sender; shown beside the word.
+STATE_WORDS = {
+    "active": "may send",
+    "throttled": "mail is taken, and leaves at a slow pace",
+    "deactivated": "sending is off until a set time",
+    "suspended": "sending is off until staff reinstate",
+    "closed": "gone",
+}
+
+#: What a grade proves (DESIGN.md, invariant 5).
+GRADE_WORDS = {
+    "A": "our token, and a listed reporter that proved who it is: a vote in rates",
+    "B": "our token alone: counted for staff, never switches off by itself",
+    "C": "no token of ours: for the server's tally and staff",
+}
+
+#: Numbers of tallies and evidence, as people say them; what is not here is shown by its name.
+NUMBER_WORDS = {
+    "votes": "complaints that count (grade A)",
+    "relayed_to_reporters": "relayed to the reporters' domains",
+    "reporters": "reporters among the complaints",
+    "grade_b": "complaints by token alone (grade B)",
+    "relayed_7d": "relayed in 7 days",
+    "relayed_30d": "relayed in 30 days",
+    "hard_bounces": "hard bounces",
+    "unknown_recipients_1h": "unknown recipients in 1 h",
+    "attempts_1h": "recipients tried in 1 h",
+    "networks_24h": "client networks in 24 h",
+    "countries_24h": "countries in 24 h",
+    "rate": "rate",
+    "bound": "rate that is at least certain",
+    "confidence": "certainty",
+}
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """Say how long ago, or in how long, in one unit: `3 min ago`, `in 5 h`."""
+    if moment is None:
+        return ""
+    seconds = round((now - moment).total_seconds())
+    text = duration(timedelta(seconds=abs(seconds)))
+    if abs(seconds) < 5:
+        return "just now"
+    return f"{text} ago" if seconds > 0 else f"in {text}"
+
+
+def duration(span: timedelta) -> str:
+    """Say a length of time in the largest unit that fits at least twice, or once exactly."""
+    seconds = round(span.total_seconds())
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size or seconds == size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds // 60} min" if seconds >= 60 else f"{seconds} s"
+
+
+def stamp(moment: datetime | None) -> str:
+    """Say a moment to the second, UTC."""
+    return "" if moment is None else moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def iso(moment: datetime | None) -> str:
+    """Return a moment as RFC 3339."""
+    return "" if moment is None else moment.isoformat().replace("+00:00", "Z")
+
+
+def size(count: int) -> str:
+    """Say a number of bytes."""
+    if count < 1024:
+        return f"{count} B"
+    return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.1f} MiB"
+
+
+def share(value: float) -> str:
+    """Say a rate (0..1) in per cent, fine enough for complaint rates."""
+    return f"{value * 100:.3g} %"
+
+
+def thousands(value: object) -> str:
+    """Say a number with thin spaces between thousands; anything else as it is."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}".replace(",", "\u202f")
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "" if value is None else str(value)
+
+
+def number_name(name: str) -> str:
+    """Say what a number of a tally or of evidence is."""
+    return NUMBER_WORDS.get(name, name.replace("_", " "))
+
+
+def number_value(name: str, value: object) -> str:
+    """Say the value of a named number: rates and bounds in per cent."""
+    if isinstance(value, float) and any(word in name for word in ("rate", "bound", "confidence", "share")):
+        return share(value)
+    return thousands(value)
+
+
+def pretty(value: object) -> str:
+    """Return JSON for people."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def versions() -> dict[str, str]:
+    """Return a short hash of each static file, so that a changed one is fetched at once."""
+    static = HERE / "static"
+    files = [path for path in static.rglob("*") if path.is_file()]
+    return {path.relative_to(static).as_posix(): sha256(path.read_bytes()).hexdigest()[:8] for path in files}
+
+
+def environment(now: Callable[[], datetime]) -> Environment:
+    """Return the environment of all templates: escaping always on, an unknown name is an error."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    known = versions()
+    made.filters |= {
+        "ago": lambda moment: ago(moment, now()),
+        "duration": duration,
+        "iso": iso,
+        "number_name": number_name,
+        "pretty": pretty,
+        "share": share,
+        "size": size,
+        "stamp": stamp,
+        "thousands": thousands,
+    }
+    words: Mapping[str, Any] = {
+        "ACTION": ACTION_WORDS,
+        "GRADE": GRADE_WORDS,
+        "STATE": STATE_WORDS,
+        "number_value": number_value,
+        "static": lambda name: f"/static/{name}?v={known.get(name, '')}",
+    }
+    made.globals |= words
+    return made
