@@ -271,6 +271,8 @@ vote = Table(
     _moment("at_us"),
     # taken back by a not-spam report
     Column("withdrawn", Boolean, nullable=False, server_default=false()),
+    # votes of this reporter about this message that count at most: its recipients at the reporter's domains
+    Column("most", Integer, nullable=False, server_default=text("1")),
     Index(None, "account_id", "sent_us"),
 )
 
