@@ -16,6 +16,7 @@ from pydantic_core import PydanticCustomError
 from relay.errors import ConfigError, Fault
 
 _UNITS = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
+_MOST_WORKERS = 64
 _SIZES = {"B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 
 
@@ -44,7 +45,7 @@ def split_address(value: str) -> tuple[str, int]:
     host, separator, port = value.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise ValueError(value)
+        raise ValueError(f"{value!r} is not HOST:PORT")
     return host, int(port)
 
 
@@ -67,12 +68,23 @@ def _network(value: object) -> str:
         ) from None
 
 
+def _workers(value: object) -> object:
+    if value == "auto" or (
+        isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_WORKERS
+    ):
+        return value
+    raise PydanticCustomError(
+        "workers", f'must be a number from 1 to {_MOST_WORKERS}, or "auto" for one a core'
+    )
+
+
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Address = Annotated[str, BeforeValidator(_address)]
 Network = Annotated[str, BeforeValidator(_network)]
-PositiveInt = Annotated[int, Field(ge=1)]
-Score = Annotated[float, Field(ge=-100, le=100)]
+Workers = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+Score = Annotated[float, Field(ge=-100, le=100, strict=True)]
 Hostname = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
 
 
@@ -260,7 +272,7 @@ class Config(Section):
     """gatepost.toml, whole."""
 
     hostname: Hostname = Field("relay.example", description="in the greeting and in Received")
-    workers: PositiveInt | Literal["auto"] = Field(1, description='edge processes; "auto": one a core')
+    workers: Workers = Field(1, description='edge processes; "auto": one a core')
     loop: Literal["uvloop", "asyncio"] = Field("uvloop", description="event loop")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log lines on stderr")
     store: StoreConfig = StoreConfig()
@@ -312,6 +324,24 @@ def parse(text: str, folder: Path, name: str = "gatepost.toml") -> Config:
         raise ConfigError(_faults(error)) from error
 
 
+#: pydantic's kinds of error in the operator's words; `{}` takes the number or choice that it names
+_ALLOWED = {
+    "string_type": "must be text in quotes",
+    "string_pattern_mismatch": "must be a host name such as relay.example",
+    "string_too_long": "must have at most {max_length} characters",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "literal_error": "must be {expected}",
+    "tuple_type": "must be a list in square brackets",
+    "too_short": "must hold at least {min_length}",
+    "path_type": "must be a path in quotes",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+}
+
+
 def _faults(error: ValidationError) -> list[Fault]:
     seen: dict[str, Fault] = {}
     for item in error.errors(include_url=False):
@@ -321,7 +351,8 @@ def _faults(error: ValidationError) -> list[Fault]:
             fault = Fault(where, "unknown key", "not a setting of Gatepost", _suggestion(parts))
         else:
             given = "" if item["type"] in ("listeners", "thresholds") else repr(item["input"])
-            fault = Fault(where, given[:80] or "this table", item["msg"][:1].lower() + item["msg"][1:])
+            allowed = _ALLOWED.get(item["type"], item["msg"]).format(**item.get("ctx", {}))
+            fault = Fault(where, given[:80] or "this table", allowed)
         if where not in seen or item["type"] != "literal_error":
             seen[where] = fault
     return list(seen.values())

@@ -7,15 +7,17 @@ import json
 import signal
 import socket
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
 
-from relay import building, clock, sweep
+from relay import building, clock, scrape, sweep
 from relay import config as configuration
+from relay.binding import address_of, bind
 from relay.console import app as console
 from relay.errors import ConfigError, Fault, RelayError
 from relay.events import ConfigReloaded, Lifecycle
@@ -36,8 +38,7 @@ from relay.submission import SubmissionDoor
 from relay.upstream.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from relay.config import Config
 
@@ -99,27 +100,6 @@ def compose(config: Config) -> Parts:
     )
 
 
-def bind(address: str) -> socket.socket:
-    """Return a listening socket; RelayError says which address could not be had."""
-    host, port = configuration.split_address(address)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise RelayError(f"cannot listen on {address}: {error.strerror}") from error
-    listening.setblocking(False)
-    return listening
-
-
-def address_of(listening: socket.socket) -> str:
-    """Return HOST:PORT of a bound socket."""
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 class _Http(uvicorn.Server):
     """uvicorn inside our loop; the daemon alone handles signals."""
 
@@ -138,12 +118,23 @@ class _Http(uvicorn.Server):
         yield
 
 
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What this process does: everything, or (`number` > 0) one edge, or the control of several edges."""
+
+    control: bool = True
+    number: int = 0
+    #: standard input is the supervisor's; its end is ours
+    supervised: bool = False
+
+
 class Daemon:
     """One process: its listeners, its background work, and how it reloads and stops."""
 
-    def __init__(self, path: Path, parts: Parts) -> None:
+    def __init__(self, path: Path, parts: Parts, role: Role) -> None:
         self.path = path
         self.parts = parts
+        self.role = role
         self.listeners: list[Listener] = []
         self._stop = asyncio.Event()
         self._http: _Http | None = None
@@ -168,11 +159,7 @@ class Daemon:
             await listener.start(listening)
             self.listeners.append(listener)
         async with asyncio.TaskGroup() as tasks:
-            background = [
-                tasks.create_task(parts.directory.watch()),
-                tasks.create_task(sweep.decide_forever(parts.intake, parts.metrics)),
-                tasks.create_task(sweep.purge_forever(parts.store, parts.config, parts.metrics)),
-            ]
+            background = [tasks.create_task(work) for work in self._background()]
             if "http" in sockets:
                 self._http = _Http(self._http_settings())
                 background.append(tasks.create_task(self._http.serve(sockets=[sockets["http"]])))
@@ -186,6 +173,37 @@ class Daemon:
         parts.store.close()
         parts.metrics.emit(Lifecycle("stopped"))
         parts.metrics.log.flush()
+
+    def _background(self) -> Iterator[Coroutine[Any, Any, None]]:
+        parts = self.parts
+        yield parts.directory.watch()
+        if self.role.control:
+            yield sweep.decide_forever(parts.intake, parts.metrics)
+            yield sweep.purge_forever(parts.store, parts.config, parts.metrics)
+        else:
+            yield self._publish_forever()
+        if self.role.supervised:
+            yield self._end_with_supervisor()
+
+    async def _publish_forever(self) -> None:
+        folder = run_folder(self.parts.config)
+        path = folder / f"edge-{self.role.number}.prom"
+        while True:
+            with suppress(OSError):  # a full disk costs numbers, not mail
+                scrape.publish(path, self.parts.metrics.render())
+            await asyncio.sleep(scrape.PUBLISH_SECONDS)
+
+    async def _end_with_supervisor(self) -> None:
+        reader = asyncio.StreamReader()
+        await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+        )
+        await reader.read()
+        self._stop.set()
+
+    def _render(self) -> bytes:
+        """Return the numbers of this process and of the edges that it controls."""
+        return scrape.add_up([self.parts.metrics.render(), *scrape.published(run_folder(self.parts.config))])
 
     def _heard(self, heard: Sequence[changes.Change]) -> None:
         """Read the customers' keys again when the list of them changed; files, so off the loop."""
@@ -213,7 +231,7 @@ class Daemon:
             parts.store,
             parts.directory,
             parts.config,
-            metrics=parts.metrics.render,
+            metrics=self._render,
             ready=self.ready,
             now=clock.now,
         )
@@ -272,21 +290,32 @@ class Daemon:
         parts.metrics.emit(ConfigReloaded(ok=True))
 
 
+def run_folder(config: Config) -> Path:
+    """Return the folder of files that live only while the daemon runs."""
+    folder = config.path(Path("run"))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
 def run(path: Path, config: Config) -> int:
-    """Serve until told to stop; the exit code."""
+    """Serve in this process alone until told to stop; the exit code."""
     building.examine(config)
-    sockets = {
-        name: bind(address)
-        for name in ("submission", "submissions", "feedback", "http")
-        if (address := getattr(config.listeners, name))
-    }
+    listeners = config.listeners
+    names = ("submission", "submissions", "feedback", "http")
+    return run_with(
+        path, config, {name: bind(address) for name in names if (address := getattr(listeners, name))}, Role()
+    )
+
+
+def run_with(path: Path, config: Config, sockets: dict[str, socket.socket], role: Role) -> int:
+    """Serve on sockets that are bound already; the exit code."""
     factory: Callable[[], asyncio.AbstractEventLoop] = (
         uvloop.new_event_loop if config.loop == "uvloop" else asyncio.new_event_loop
     )
     with asyncio.Runner(loop_factory=factory) as runner:
 
         async def main() -> None:
-            await Daemon(path, compose(config)).serve(sockets)
+            await Daemon(path, compose(config), role).serve(sockets)
 
         runner.run(main())
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import socket
 import sys
@@ -140,13 +141,25 @@ def check(context: Context) -> None:
 
 
 @click.command()
+@click.option("--role", type=click.Choice(["edge", "control"]), default=None, hidden=True)
+@click.option("--number", type=int, default=0, hidden=True)
+@click.option("--sockets", default="{}", hidden=True)
 @pass_context
 @reporting_errors
-def serve(context: Context) -> None:
+def serve(context: Context, role: str | None, number: int, sockets: str) -> None:
     """Run the relay in the foreground; its first line on stdout says `ready` and where it listens.
 
     SIGTERM finishes what is in flight and exits 0; SIGHUP reads the configuration again.
     """
-    from relay import daemon  # the web framework costs the other commands half a second
+    # imported here: the web framework costs the other commands half a second
+    from relay import daemon, supervisor
 
-    sys.exit(daemon.run(context.path, context.config))
+    config = context.config
+    if role is not None:
+        inherited = {name: socket.socket(fileno=handle) for name, handle in json.loads(sockets).items()}
+        part = daemon.Role(control=role == "control", number=number, supervised=True)
+        sys.exit(daemon.run_with(context.path, config, inherited, part))
+    if config.workers == 1:
+        sys.exit(daemon.run(context.path, config))
+    building.examine(config)
+    sys.exit(supervisor.run(context.path, config))

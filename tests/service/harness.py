@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30
 
 
-def until(fact: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS) -> Any:  # noqa: ANN401
+def until(fact: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS) -> Any:
     """Ask until the answer is true, and return it; AssertionError if it does not come."""
     deadline = time.monotonic() + seconds
     while True:
@@ -59,7 +59,9 @@ class CustomerServer:
         self._started = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    async def handle_RCPT(self, _server: SMTP, _session: object, envelope: Any, address: str, options: list[str]) -> str:  # noqa: N802, ANN401
+    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+        self, _server: SMTP, _session: object, envelope: Any, address: str, options: list[str]
+    ) -> str:
         reply = self.replies.get(address) or self.replies.get("RCPT")
         if reply:
             return reply
@@ -67,11 +69,16 @@ class CustomerServer:
         envelope.rcpt_options.extend(options)
         return "250 2.1.5 ok"
 
-    async def handle_DATA(self, _server: SMTP, _session: object, envelope: Any) -> str:  # noqa: N802, ANN401
+    async def handle_DATA(self, _server: SMTP, _session: object, envelope: Any) -> str:  # noqa: N802
         if reply := self.replies.get("DATA"):
             return reply
         self.messages.append(
-            Stored(envelope.mail_from, list(envelope.rcpt_tos), envelope.original_content, list(envelope.mail_options))
+            Stored(
+                envelope.mail_from,
+                list(envelope.rcpt_tos),
+                envelope.original_content,
+                list(envelope.mail_options),
+            )
         )
         return "250 2.0.0 stored"
 
@@ -80,7 +87,13 @@ class CustomerServer:
 
         async def main() -> None:
             server = await self._loop.create_server(
-                lambda: SMTP(self, hostname="mail.customer.example", loop=self._loop, data_size_limit=64 << 20, enable_SMTPUTF8=True),
+                lambda: SMTP(
+                    self,
+                    hostname="mail.customer.example",
+                    loop=self._loop,
+                    data_size_limit=64 << 20,
+                    enable_SMTPUTF8=True,
+                ),
                 "127.0.0.1",
                 self.port,
             )
@@ -96,7 +109,9 @@ class CustomerServer:
         self._started.wait(10)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._loop.call_soon_threadsafe(self._server.close)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
@@ -115,28 +130,55 @@ class Relay:
 
     # --- the command line
 
-    def run(self, *arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str, stdin: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """Run one gatepost command."""
         command = [sys.executable, "-m", "relay", "-c", str(self.config), *arguments]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT, env=environment)
+        done = subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=ROOT,
+            env=environment,
+        )
         if check:
             assert done.returncode == 0, f"{arguments}: exit {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
-    def json(self, *arguments: str) -> Any:  # noqa: ANN401
+    def json(self, *arguments: str) -> Any:
         """Run one command with --json and return what it says."""
         return json.loads(self.run(*arguments, "--json").stdout)
 
     def init(self, *options: str) -> None:
         """Write configuration and keys."""
-        ports = [part for name in ("submission", "submissions", "feedback", "http") for part in (f"--{name}-port", "0")]
-        done = self.run("init", str(self.folder), "--hostname", "relay.example", "--bind", "127.0.0.1", *ports, "--json", *options)
+        ports = [
+            part
+            for name in ("submission", "submissions", "feedback", "http")
+            for part in (f"--{name}-port", "0")
+        ]
+        done = self.run(
+            "init",
+            str(self.folder),
+            "--hostname",
+            "relay.example",
+            "--bind",
+            "127.0.0.1",
+            *ports,
+            "--json",
+            *options,
+        )
         self.staff = json.loads(done.stdout)["staff"]
 
     def account(self, login: str, customer: str, *options: str) -> str:
         """Add an account and return its password."""
-        self.passwords[login] = self.json("account", "add", login, "--customer", customer, *options)["password"]
+        self.passwords[login] = self.json("account", "add", login, "--customer", customer, *options)[
+            "password"
+        ]
         return self.passwords[login]
 
     def configure(self, section: str, text: str) -> None:
@@ -152,7 +194,9 @@ class Relay:
         log = (self.folder / "serve.log").open("a")
         command = [sys.executable, "-m", "relay", "-c", str(self.config), "serve"]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, env=environment)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, env=environment
+        )
         log.close()
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
@@ -203,7 +247,9 @@ class Relay:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.process is not None:
             self.process.kill()
             self.process.wait(10)
