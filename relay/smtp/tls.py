@@ -57,6 +57,10 @@ class Certificate:
                 self.reload()
         return self._context
 
+    def look_again(self) -> None:
+        """Look at the files with the next handshake, whenever the last look was."""
+        self._look_at = 0.0
+
     def reload(self) -> bool:
         """Read the files again; False and `fault` if they cannot be used, then the old pair stays.
 

@@ -11,6 +11,7 @@ waits for bytes, so a message that is being handed on is handed on to its end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -36,8 +37,10 @@ _TURN_COMMANDS = 8
 _BATCH_REPLIES = 64
 _PROXY_SECONDS = 5.0
 _STALLED_WRITE_SECONDS = 60.0
-#: How long a closed connection still swallows input, so that the client can read the last reply.
-_LINGER_SECONDS = 1.0
+#: How long a closed connection still swallows input, so that the client can read the last reply: in all, and
+#: when nothing comes.
+_LINGER_SECONDS = 2.0
+_QUIET_SECONDS = 0.2
 _LINGER_OCTETS = 4 * 1024 * 1024
 _ABORT_SECONDS = 10.0
 _TLS_SHUTDOWN_SECONDS = 2.0
@@ -340,8 +343,7 @@ class Wire(SMTP):
         if not self.tls_version and self._writes.can_write_eof():
             self._writes.write_eof()
         until, most = self.loop.time() + _LINGER_SECONDS, self.octets_in + _LINGER_OCTETS
-        try:
-            while self.octets_in < most and await self.wait(until):
-                pass
-        except Gone:
-            pass
+        with contextlib.suppress(Gone):
+            while self.octets_in < most and await self.wait(min(until, self.loop.time() + _QUIET_SECONDS)):
+                if self.loop.time() > until:
+                    return

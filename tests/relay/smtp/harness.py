@@ -109,6 +109,7 @@ class Client:
         self._tls: ssl.SSLObject | None = None
         self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._plain = bytearray()
+        self.certificate: Any = None
 
     @classmethod
     async def connect(cls, port: int, host: str = "127.0.0.1", source: str | None = None) -> Self:
@@ -192,9 +193,9 @@ class Client:
             pass
         return True
 
-    async def handshake(self, context: ssl.SSLContext) -> None:
-        """Switch TLS on."""
-        tls = context.wrap_bio(self._in, self._out, server_hostname="localhost")
+    async def handshake(self, context: ssl.SSLContext, name: str = "localhost", then: bytes = b"") -> None:
+        """Switch TLS on; send `then` in the same segment as the end of the handshake."""
+        tls = context.wrap_bio(self._in, self._out, server_hostname=name)
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
                 try:
@@ -206,8 +207,11 @@ class Client:
                     if not data:
                         raise ConnectionResetError("closed during the handshake") from None
                     self._in.write(data)
+        if then:
+            tls.write(then)
         self.writer.write(self._out.read())
         self._tls = tls
+        self.certificate = tls.getpeercert()
 
     async def login(self, context: ssl.SSLContext) -> None:
         """Greeting, STARTTLS, EHLO, AUTH."""
