@@ -21,7 +21,6 @@ from relay.store import accounts, findings, logins, views
 from relay.store.viewed import MOST_ROWS, Sought
 
 if TYPE_CHECKING:
-
     from sqlalchemy import Connection
 
 T = TypeVar("T")
