@@ -454,3 +454,60 @@ switch = Table(
     Column("set_by", Words, nullable=False),
     _words("reason"),
 )
+
+# Mail that waits: for its server, its pace, its turn, or for staff. One row a message.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("state", Words, nullable=False),
+    _words("reason"),
+    Column("account_id", BigInteger, nullable=False),
+    Column("customer_id", BigInteger, nullable=False),
+    Column("server_id", BigInteger, nullable=False),
+    _moment("at_us"),
+    # the next attempt; 0: at once, whatever the back-off says; of a leased row: when the lease ends
+    _moment("next_us"),
+    # what happens without any attempt: a delay notice, expiry
+    _moment("deadline_us"),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    # workers that died while they had it
+    Column("deaths", Integer, nullable=False, server_default=text("0")),
+    # fencing token: who writes must hold the newest
+    _number("fence"),
+    # who has it leased, empty if nobody
+    _words("worker"),
+    _number("size"),
+    Column("recipients", Integer, nullable=False),
+    Column("told", Boolean, nullable=False, server_default=false()),
+    # JSON of sender and recipients with their states, sealed
+    Column("envelope", LargeBinary, nullable=False),
+    # the body is a file of the spool folder, not a row of outbox_body
+    Column("in_file", Boolean, nullable=False, server_default=false()),
+    _words("last"),
+    Column("score", Float, nullable=False, server_default=text("0")),
+    _json("hits", "[]"),
+    # what the same body has in common, for acting on a campaign at once
+    _words("campaign"),
+    Index(None, "state", "server_id", "next_us"),
+    Index(None, "state", "deadline_us"),
+    Index(None, "account_id", "state"),
+)
+
+outbox_body = Table(
+    "outbox_body",
+    metadata,
+    Column("id", Words, primary_key=True),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
+# Answers whose arrival is in doubt: the client's retry gets the same one. Keys are keyed hashes.
+answer = Table(
+    "answer",
+    metadata,
+    Column("key", LargeBinary, primary_key=True),
+    _moment("expires_us", index=True),
+    Column("code", Integer, nullable=False),
+    _words("text"),
+    _words("queue_id"),
+)

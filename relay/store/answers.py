@@ -1,0 +1,60 @@
+"""Answers whose arrival at the client is in doubt: a retry of the same message gets the same one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, select, update
+
+from relay.clock import micros
+from relay.store.schema import answer as _table
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+LASTS = timedelta(hours=24)
+MOST_ROWS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the client was told, or would have been."""
+
+    code: int
+    text: str
+    queue_id: str = ""
+
+
+def remember(tx: Connection, now: datetime, key: bytes, answer: Answer) -> None:
+    """Keep an answer for 24 hours; the newest one counts."""
+    values = {
+        "expires_us": micros(now + LASTS),
+        "code": answer.code,
+        "text": answer.text,
+        "queue_id": answer.queue_id,
+    }
+    if not tx.execute(update(_table).where(_table.c.key == key).values(values)).rowcount:
+        tx.execute(insert(_table).values(key=key, **values))
+
+
+def recall(tx: Connection, now: datetime, key: bytes) -> Answer | None:
+    """Return the answer that an earlier try of this message got, or was owed."""
+    wanted = select(_table.c.code, _table.c.text, _table.c.queue_id)
+    row = tx.execute(wanted.where(_table.c.key == key, _table.c.expires_us > micros(now))).first()
+    return None if row is None else Answer(*row)
+
+
+def forget(tx: Connection, key: bytes) -> bool:
+    """Forget an answer that has arrived: the next such message is a new one."""
+    return bool(tx.execute(delete(_table).where(_table.c.key == key)).rowcount)
+
+
+def purge(tx: Connection, now: datetime) -> int:
+    """Forget a bounded number of old answers; return how many."""
+    old = select(_table.c.key).where(_table.c.expires_us <= micros(now)).limit(MOST_ROWS)
+    keys = list(tx.execute(old).scalars())
+    return tx.execute(delete(_table).where(_table.c.key.in_(keys))).rowcount if keys else 0

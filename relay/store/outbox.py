@@ -1,0 +1,281 @@
+"""Waiting mail as rows: claimed by one worker at a time, written only by who holds the newest fence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import ColumnElement, and_, case, delete, func, insert, or_, select, update
+
+from relay.store.schema import outbox as _table
+from relay.store.schema import outbox_body as _body
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, RowMapping
+
+#: The next attempt of a message that staff want tried now, whatever back-off and breakers say.
+URGENT = 0
+PAGE = 200
+
+
+class State(StrEnum):
+    """Why a message is here."""
+
+    WAITING = "waiting"  #: for its next attempt
+    HELD = "held"  #: for staff
+    POISON = "poison"  #: set aside: workers died of it, or its body is gone
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One waiting message, without its body; times are integer µs UTC."""
+
+    id: str
+    state: str
+    reason: str
+    account_id: int
+    customer_id: int
+    server_id: int
+    at_us: int
+    next_us: int
+    deadline_us: int
+    size: int
+    recipients: int
+    envelope: bytes = field(repr=False)
+    in_file: bool = False
+    attempts: int = 0
+    deaths: int = 0
+    fence: int = 0
+    worker: str = ""
+    told: bool = False
+    last: str = ""
+    score: float = 0.0
+    hits: Sequence[dict[str, Any]] = ()
+    campaign: str = ""
+
+
+_COLUMNS = [_table.c[name] for name in Row.__dataclass_fields__]
+
+
+def _row(mapping: RowMapping) -> Row:
+    return Row(**mapping)
+
+
+def add(tx: Connection, row: Row, sealed_body: bytes | None) -> None:
+    """Insert a message and, unless it lies in a file, its body."""
+    tx.execute(insert(_table).values({name: getattr(row, name) for name in Row.__dataclass_fields__}))
+    if sealed_body is not None:
+        tx.execute(insert(_body).values(id=row.id, sealed=sealed_body))
+
+
+def body(tx: Connection, number: str) -> bytes | None:
+    """Return the sealed body of a message whose body is a row."""
+    sealed = tx.execute(select(_body.c.sealed).where(_body.c.id == number)).scalar()
+    return None if sealed is None else bytes(sealed)
+
+
+def get(tx: Connection, number: str) -> Row | None:
+    """Return one message."""
+    found = tx.execute(select(*_COLUMNS).where(_table.c.id == number)).mappings().first()
+    return None if found is None else _row(found)
+
+
+# --- claiming
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A server with mail whose time has come."""
+
+    server_id: int
+    next_us: int
+    #: some of it is suspected to kill workers, and is handled alone
+    suspects: bool
+
+
+def due(tx: Connection, now_us: int) -> list[Due]:
+    """Return the servers with due mail, the longest waiting first."""
+    statement = (
+        select(_table.c.server_id, func.min(_table.c.next_us), func.max(_is_suspect()))
+        .where(_table.c.state == State.WAITING, _table.c.next_us <= now_us)
+        .group_by(_table.c.server_id)
+        .order_by(func.min(_table.c.next_us))
+    )
+    return [Due(row[0], row[1], bool(row[2])) for row in tx.execute(statement)]
+
+
+def _is_suspect() -> ColumnElement[int]:
+    return case((or_(_table.c.deaths > 0, _table.c.worker != ""), 1), else_=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Who wants how many, and until when the lease runs."""
+
+    worker: str
+    now_us: int
+    lease_until_us: int
+    limit: int
+    suspects: bool = False
+    urgent_only: bool = False
+
+
+def claim(tx: Connection, server_id: int, wanted: Claim) -> list[Row]:
+    """Lease due messages of one server, oldest first; rows that another node is claiming are skipped.
+
+    A leased row is due again when its lease ends, so a dead worker's rows come back by themselves;
+    each such return counts one death.
+    """
+    newest = URGENT if wanted.urgent_only else wanted.now_us
+    clear = and_(_table.c.deaths == 0, _table.c.worker == "")
+    found = (
+        select(_table.c.id)
+        .where(
+            _table.c.state == State.WAITING,
+            _table.c.server_id == server_id,
+            _table.c.next_us <= newest,
+            ~clear if wanted.suspects else clear,
+        )
+        .order_by(_table.c.next_us, _table.c.at_us)
+        .limit(wanted.limit)
+        .with_for_update(skip_locked=True)
+    )
+    return _lease(tx, found, wanted)
+
+
+def claim_overdue(tx: Connection, wanted: Claim) -> list[Row]:
+    """Lease messages whose deadline has come and that nobody has leased, in whatever state they are."""
+    found = (
+        select(_table.c.id)
+        .where(
+            _table.c.state.in_((State.WAITING, State.HELD)),
+            _table.c.deadline_us <= wanted.now_us,
+            _table.c.worker == "",
+        )
+        .order_by(_table.c.deadline_us)
+        .limit(wanted.limit)
+        .with_for_update(skip_locked=True)
+    )
+    return _lease(tx, found, wanted)
+
+
+def _lease(tx: Connection, found: Any, wanted: Claim) -> list[Row]:
+    # two statements: PostgreSQL may run a locking subquery of an UPDATE more than once
+    ids = list(tx.execute(found).scalars())
+    if not ids:
+        return []
+    values = {
+        "fence": _table.c.fence + 1,
+        "worker": wanted.worker,
+        "next_us": wanted.lease_until_us,
+        "deaths": _table.c.deaths + case((_table.c.worker != "", 1), else_=0),
+    }
+    rows = tx.execute(
+        update(_table).where(_table.c.id.in_(ids)).values(values).returning(*_COLUMNS)
+    ).mappings()
+    return sorted((_row(row) for row in rows), key=lambda row: ids.index(row.id))
+
+
+def extend(tx: Connection, worker: str, chosen: Sequence[str], lease_until_us: int) -> int:
+    """Keep this worker's leases on these messages; return how many it still has."""
+    mine = and_(_table.c.id.in_(chosen), _table.c.worker == worker)
+    return tx.execute(update(_table).where(mine).values(next_us=lease_until_us)).rowcount
+
+
+def recover(tx: Connection, now_us: int) -> int:
+    """Make everything that was leased due now: the only delivering process of this store has just started."""
+    leased = and_(_table.c.worker != "", _table.c.state.in_((State.WAITING, State.HELD)))
+    return tx.execute(update(_table).where(leased, _table.c.next_us > now_us).values(next_us=now_us)).rowcount
+
+
+# --- writing what became of it
+
+
+def settle(tx: Connection, row: Row, **values: Any) -> bool:
+    """Write what an attempt came to and end the lease; False when somebody else has it now."""
+    mine = and_(_table.c.id == row.id, _table.c.fence == row.fence)
+    return bool(tx.execute(update(_table).where(mine).values(worker="", **values)).rowcount)
+
+
+def finish(tx: Connection, row: Row) -> bool:
+    """Delete a message with nothing left to do; False when somebody else has it now."""
+    mine = and_(_table.c.id == row.id, _table.c.fence == row.fence)
+    if not tx.execute(delete(_table).where(mine)).rowcount:
+        return False
+    tx.execute(delete(_body).where(_body.c.id == row.id))
+    return True
+
+
+def take_over(tx: Connection, number: str, state: str) -> Row | None:
+    """Fence off whoever has a message in this state and return it, for staff who act on it; else None."""
+    chosen = and_(_table.c.id == number, _table.c.state == state)
+    changed = update(_table).where(chosen).values(fence=_table.c.fence + 1, worker="").returning(*_COLUMNS)
+    found = tx.execute(changed).mappings().first()
+    return None if found is None else _row(found)
+
+
+def hurry(tx: Connection, chosen: Sequence[str]) -> int:
+    """Make waiting messages due at once, whatever back-off and breakers say."""
+    which = and_(_table.c.id.in_(chosen), _table.c.state == State.WAITING, _table.c.worker == "")
+    return tx.execute(update(_table).where(which).values(next_us=URGENT)).rowcount
+
+
+# --- looking
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which messages: everything given must hold."""
+
+    state: str | None = None
+    account_id: int | None = None
+    customer_id: int | None = None
+    server_id: int | None = None
+    campaign: str | None = None
+    rule: str | None = None
+    older_than_us: int | None = None
+    least_score: float | None = None
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """Return the SQL of it; a rule is looked for in the rows themselves (`matches`)."""
+        columns = ("state", "account_id", "customer_id", "server_id", "campaign")
+        chosen = [
+            _table.c[name] == getattr(self, name) for name in columns if getattr(self, name) is not None
+        ]
+        if self.older_than_us is not None:
+            chosen.append(_table.c.at_us < self.older_than_us)
+        if self.least_score is not None:
+            chosen.append(_table.c.score >= self.least_score)
+        return chosen
+
+    def matches(self, row: Row) -> bool:
+        """Return whether the named rule hit, where one is named."""
+        return self.rule is None or any(hit.get("rule") == self.rule for hit in row.hits)
+
+
+def page(tx: Connection, wanted: Filter, after: str = "", limit: int = PAGE) -> list[Row]:
+    """Return messages in the order of their ids (which is that of their times), after one of them."""
+    statement = select(*_COLUMNS).where(*wanted.conditions(), _table.c.id > after).order_by(_table.c.id)
+    rows: list[Row] = []
+    for mapping in tx.execute(statement).mappings():
+        row = _row(mapping)
+        if wanted.matches(row):
+            rows.append(row)
+            if len(rows) == limit:
+                break
+    return rows
+
+
+def counts(tx: Connection) -> dict[str, int]:
+    """Return how many messages are in each state."""
+    statement = select(_table.c.state, func.count()).group_by(_table.c.state)
+    found = {str(state): int(number) for state, number in tx.execute(statement)}
+    return {str(state): found.get(state, 0) for state in State}
+
+
+def known(tx: Connection, ids: Sequence[str]) -> set[str]:
+    """Return which of these ids are messages."""
+    return set(tx.execute(select(_table.c.id).where(_table.c.id.in_(ids))).scalars())
