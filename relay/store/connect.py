@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from relay.errors import Conflict, StoreError
@@ -18,6 +18,8 @@ from relay.errors import Conflict, StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from sqlalchemy import Connection
 
 #: How long a lock is waited for; callers hear within 10 s that the store is busy.
 LOCK_SECONDS = 5
@@ -98,6 +100,15 @@ def _prepare_sqlite(engine: Engine, *, read_only: bool) -> None:
     def _(connection: Any) -> None:
         # IMMEDIATE: a deferred transaction that writes later fails "locked" at once, whatever the timeout
         connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def _(connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
+        # when the disk is full or fails, SQLite ends the transaction by itself: what followed would commit alone
+        driver: Any = connection.connection.dbapi_connection
+        if not driver.in_transaction and not statement.startswith("BEGIN"):
+            raise OperationalError(
+                statement, None, sqlite3.OperationalError("the database ended the transaction")
+            )
 
 
 def create_private(path: Path) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import StatementError
 
 from relay.clock import micros, moment
-from relay.errors import Conflict, StoreError
+from relay.errors import StoreError
 from relay.keyring import HASH_BYTES
+from relay.store.connect import describe, is_fault_of_store
 from relay.store.schema import cohort, tally
 from relay.store.schema import message as _message
 
@@ -36,6 +37,8 @@ BATCH_SECONDS = 0.05
 #: While the store cannot be written, so many rows are kept.
 KEPT_ROWS = 10_000
 _log = logging.getLogger("gatepost.store")
+#: What a single row may be to blame for.
+_OF_A_ROW = (StatementError, ValueError, TypeError, OverflowError)
 _RECIPIENT_BYTES = 2 * HASH_BYTES
 
 
@@ -132,13 +135,21 @@ def _each(
     try:
         with tx.begin_nested():
             how(tx, rows)
-    except (Conflict, IntegrityError, DataError, ValueError, TypeError, OverflowError):
+    except _OF_A_ROW as error:
+        if is_fault_of_store(error):
+            raise
         for row in rows:
-            try:
-                with tx.begin_nested():
-                    how(tx, [row])
-            except (Conflict, IntegrityError, DataError, ValueError, TypeError, OverflowError) as error:
-                _log.error("the journal does not take message %s: %s", row.id, type(error).__name__)
+            _alone(tx, row, how)
+
+
+def _alone(tx: Connection, row: JournalRow, how: Callable[[Connection, Sequence[JournalRow]], None]) -> None:
+    try:
+        with tx.begin_nested():
+            how(tx, [row])
+    except _OF_A_ROW as error:
+        if is_fault_of_store(error):
+            raise
+        _log.error("the journal does not take message %s: %s", row.id, describe(error))
 
 
 def append(tx: Connection, rows: Sequence[JournalRow]) -> None:

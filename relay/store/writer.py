@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -19,6 +20,8 @@ from relay.store.connect import OutcomeUnknown, describe, is_fault_of_store, is_
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from sqlalchemy import NestedTransaction
 
 T = TypeVar("T")
 _log = logging.getLogger("gatepost.store")
@@ -46,6 +49,18 @@ class Job(Generic[T]):
     def cancel(self) -> bool:
         """Return whether it was still waiting and now will never run."""
         return self.done.cancel()
+
+
+class _Ended(SQLAlchemyError):
+    """The database ended the transaction by itself, and the work did not say so."""
+
+
+def _in_transaction(connection: Connection) -> bool:
+    """Return whether there still is one: SQLite rolls back on its own when the disk is full or fails."""
+    if connection.invalidated:
+        return False
+    driver = connection.connection.dbapi_connection
+    return driver.in_transaction if isinstance(driver, sqlite3.Connection) else connection.in_transaction()
 
 
 class Writer:
@@ -147,17 +162,26 @@ class Writer:
 
     def _run_job(self, connection: Connection, job: Job[Any]) -> None:
         """Run one job in its savepoint; only an error that ends the whole transaction leaves here."""
+        savepoint = connection.begin_nested()
         try:
-            with connection.begin_nested():
-                job.result = job.work(connection)
-        except SQLAlchemyError as error:
-            job.error = error
-            if connection.invalidated or not connection.in_transaction():
-                raise
-            if is_fault_of_store(error) and not is_lost_race(error):
-                self._note_fault(error)
+            job.result = job.work(connection)
+            savepoint.commit()
         except Exception as error:  # noqa: BLE001 - the work's own error belongs to its caller
             job.error = error
+            self._undo(savepoint, error)
+        if not _in_transaction(connection):
+            raise job.error if isinstance(job.error, SQLAlchemyError) else _Ended("transaction")
+
+    def _undo(self, savepoint: NestedTransaction, error: Exception) -> None:
+        try:
+            savepoint.rollback()
+        except SQLAlchemyError:
+            # the transaction is gone with its savepoints: what ended it says more than what missed it
+            if isinstance(error, SQLAlchemyError):
+                raise error from None
+            raise
+        if is_fault_of_store(error) and not is_lost_race(error):
+            self._note_fault(error)
 
     def _failed(self, jobs: list[Job[Any]], error: SQLAlchemyError, *, committing: bool) -> list[Job[Any]]:
         if is_lost_race(error):

@@ -1,0 +1,300 @@
+"""What the store does when its database does not: it says so in bounded time, and heals by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from sqlalchemy import insert, select, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from relay.errors import Conflict, StoreError
+from relay.store import connect, engine, schema
+from relay.store.connect import OutcomeUnknown
+from relay.store.engine import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from sqlalchemy import Connection
+
+    from tests.postgres import Server
+
+counter = schema.counter
+
+
+async def healed(store: Store) -> float:
+    begin = time.monotonic()
+    async with asyncio.timeout(15):
+        while not store.healthy:  # noqa: ASYNC110 - the probe runs in a thread of its own
+            await asyncio.sleep(0.02)
+    return time.monotonic() - begin
+
+
+def add(tx: Connection, name: str = "a") -> None:
+    tx.execute(insert(counter).values(name=name, value=1))
+
+
+@pytest.fixture
+def on_sqlite(tmp_path: Path) -> Iterator[Store]:
+    store = Store("sqlite:///gatepost.db", tmp_path)
+    store.migrate()
+    yield store
+    store.close()
+
+
+async def test_a_short_lock_by_another_process_is_waited_out(on_sqlite: Store, tmp_path: Path) -> None:
+    other = sqlite3.connect(tmp_path / "gatepost.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    writing = asyncio.create_task(on_sqlite.write(add))
+    await asyncio.sleep(0.3)
+    assert not writing.done()
+    other.execute("COMMIT")
+    await writing
+    assert on_sqlite.healthy
+    other.close()
+
+
+async def test_a_long_lock_is_an_error_in_bounded_time_and_the_loop_lives(
+    on_sqlite: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "WAIT_SECONDS", 0.5)
+    other = sqlite3.connect(tmp_path / "gatepost.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    begin = time.monotonic()
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await asyncio.sleep(0.01)
+            ticks += 1
+
+    ticking = asyncio.create_task(tick())
+    first, *others = await asyncio.gather(
+        *(on_sqlite.write(partial(add, name=f"n{n}")) for n in range(5)), return_exceptions=True
+    )
+    assert time.monotonic() - begin < 2
+    assert ticks > 20
+    # the first group was under way, and may yet be committed; nobody is told that it was not
+    assert isinstance(first, StoreError)
+    assert all(isinstance(error, StoreError) for error in others)
+    # a reader is not held up by a writer
+    assert await on_sqlite.query(lambda tx: tx.execute(select(counter.c.name)).scalars().all()) is not None
+    ticking.cancel()
+    other.execute("COMMIT")
+    other.close()
+    await healed(on_sqlite)
+
+
+async def test_a_missing_table_makes_health_red_until_it_is_back(on_sqlite: Store) -> None:
+    with on_sqlite.begin() as tx:
+        tx.execute(text("ALTER TABLE vote RENAME TO gone"))
+    with pytest.raises(StoreError, match="no such table"):
+        await on_sqlite.write(lambda tx: tx.execute(select(schema.vote)).first())
+    assert not on_sqlite.healthy
+    with pytest.raises(StoreError):
+        await on_sqlite.ready()
+    # other tables still work, but the store stays red: the probe looks at every table
+    await on_sqlite.write(add)
+    assert not on_sqlite.healthy
+    with on_sqlite.begin() as tx:
+        tx.execute(text("ALTER TABLE gone RENAME TO vote"))
+    assert await healed(on_sqlite) < 3
+    await on_sqlite.ready()
+
+
+async def test_a_damaged_file_is_an_error_not_a_crash(tmp_path: Path) -> None:
+    store = Store("sqlite:///gatepost.db", tmp_path)
+    store.migrate()
+    store.close()
+    file = tmp_path / "gatepost.db"
+    raw = bytearray(file.read_bytes())
+    raw[4096:] = b"\xff" * (len(raw) - 4096)
+    file.write_bytes(raw)
+    store = Store("sqlite:///gatepost.db", tmp_path)
+    with pytest.raises(StoreError):
+        await store.write(add)
+    assert not store.healthy
+    store.close()
+
+
+def fill(tx: Connection) -> None:
+    for number in range(50):
+        add(tx, "x" * 5000 + str(number))
+
+
+async def test_a_full_disk_is_an_error_and_passes(on_sqlite: Store) -> None:
+    def pages(most: int) -> None:
+        connection = on_sqlite._engine.raw_connection()
+        connection.cursor().execute(f"PRAGMA max_page_count={most}")
+        connection.close()
+
+    pages(1)
+    with pytest.raises(StoreError, match="full"):
+        await on_sqlite.write(fill)
+    assert not on_sqlite.healthy
+    pages(1_000_000)
+    await healed(on_sqlite)
+    await on_sqlite.write(add)
+    names = await on_sqlite.query(lambda tx: set(tx.execute(select(counter.c.name)).scalars()))
+    assert names == {"a", *schema.COUNTERS}
+
+
+async def test_what_runs_beside_a_full_disk_is_all_or_nothing(on_sqlite: Store) -> None:
+    """SQLite ends the whole transaction by itself then; nothing may slip in outside of one."""
+
+    def hiding(tx: Connection) -> None:
+        with contextlib.suppress(OperationalError):
+            fill(tx)
+        add(tx, "hidden")
+
+    connection = on_sqlite._engine.raw_connection()
+    connection.cursor().execute("PRAGMA max_page_count=1")
+    connection.close()
+    works: list[Callable[[Connection], None]] = [
+        partial(add, name="n0"),
+        hiding,
+        partial(add, name="n1"),
+        fill,
+        partial(add, name="n2"),
+    ]
+    outcomes = await asyncio.gather(*(on_sqlite.write(work) for work in works), return_exceptions=True)
+    names = await on_sqlite.query(lambda tx: set(tx.execute(select(counter.c.name)).scalars()))
+    succeeded = {f"n{n // 2}" for n, outcome in enumerate(outcomes) if n % 2 == 0 and outcome is None}
+    assert names == succeeded | set(schema.COUNTERS)
+    assert isinstance(outcomes[1], StoreError)
+    assert isinstance(outcomes[3], StoreError)
+
+
+async def test_a_readers_fault_does_not_stop_the_writer(on_sqlite: Store) -> None:
+    with pytest.raises(StoreError):
+        await on_sqlite.query(lambda tx: tx.execute(text("SELECT * FROM nowhere")).first())
+    await on_sqlite.write(add)
+    assert on_sqlite.healthy
+
+
+async def test_too_much_waiting_work_is_refused_at_once(
+    on_sqlite: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.writer.QUEUE", 3)
+    let_go = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    started = asyncio.Event()
+
+    def block(_: Connection) -> None:
+        loop.call_soon_threadsafe(started.set)
+        asyncio.run_coroutine_threadsafe(let_go.wait(), loop).result(10)
+
+    blocker = asyncio.create_task(on_sqlite.write(block))
+    await started.wait()
+    for number in range(3):
+        on_sqlite.write_later(partial(add, name=f"n{number}"))
+    with pytest.raises(StoreError, match="too much"):
+        on_sqlite.write_later(add)
+    let_go.set()
+    await blocker
+    on_sqlite.close()
+    assert on_sqlite._writer.committed == 4
+
+
+@pytest.fixture
+def on_postgres(postgres_server: Server, tmp_path: Path) -> Iterator[Store]:
+    url = postgres_server.migrated()
+    store = Store(url, tmp_path)
+    yield store
+    store.close()
+    postgres_server.drop(url)
+
+
+async def test_postgresql_gone_and_back_is_red_and_then_green(
+    on_postgres: Store, postgres_server: Server
+) -> None:
+    await on_postgres.write(add)
+    await asyncio.to_thread(postgres_server.stop)
+    try:
+        begin = time.monotonic()
+        with pytest.raises(StoreError):
+            await on_postgres.write(partial(add, name="b"))
+        with pytest.raises(StoreError):
+            await on_postgres.query(lambda tx: tx.execute(select(counter)).all())
+        assert time.monotonic() - begin < 10
+        assert not on_postgres.healthy
+    finally:
+        await asyncio.to_thread(postgres_server.start)
+    assert await healed(on_postgres) < 10
+    await on_postgres.write(partial(add, name="c"))
+    found = await on_postgres.query(lambda tx: set(tx.execute(select(counter.c.name)).scalars()))
+    assert found == {"a", "c", *schema.COUNTERS}
+
+
+async def test_a_connection_killed_at_the_commit_leaves_the_outcome_unknown(on_postgres: Store) -> None:
+    """A deferred trigger kills the connection while COMMIT runs: nobody may be told that it failed."""
+    with on_postgres.begin() as tx:
+        tx.execute(
+            text(
+                "CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS "
+                "$$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()), pg_sleep(1); RETURN NULL; END $$"
+            )
+        )
+        tx.execute(
+            text(
+                "CREATE CONSTRAINT TRIGGER die AFTER INSERT ON counter "
+                "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION die()"
+            )
+        )
+    with pytest.raises(OutcomeUnknown):
+        await on_postgres.write(add)
+    assert await healed(on_postgres) < 5
+
+
+async def test_a_killed_connection_fails_its_group_and_the_next_works(on_postgres: Store) -> None:
+    def suicide(tx: Connection) -> None:
+        tx.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        tx.execute(text("SELECT 1"))
+
+    outcomes = await asyncio.gather(
+        *(on_postgres.write(partial(add, name=f"n{n}")) for n in range(5)),
+        on_postgres.write(suicide),
+        *(on_postgres.write(partial(add, name=f"n{n}")) for n in range(5, 9)),
+        return_exceptions=True,
+    )
+    failed = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
+    assert failed == [5]
+    assert isinstance(outcomes[5], StoreError)
+    await healed(on_postgres)
+    found = await on_postgres.query(lambda tx: set(tx.execute(select(counter.c.name)).scalars()))
+    assert found == {*(f"n{n}" for n in range(9)), *schema.COUNTERS}
+
+
+async def test_a_lock_held_elsewhere_ends_in_an_error_of_bounded_time(
+    on_postgres: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "WAIT_SECONDS", 1.0)
+    begin = time.monotonic()
+    with on_postgres.begin() as tx:
+        tx.execute(text("LOCK TABLE counter IN ACCESS EXCLUSIVE MODE"))
+        with pytest.raises(StoreError):
+            await on_postgres.write(add)
+    assert time.monotonic() - begin < 3
+    await on_postgres.flush()
+    await healed(on_postgres)
+
+
+def _all_errors(base: type[Exception]) -> set[type[Exception]]:
+    return {base} | {error for child in base.__subclasses__() for error in _all_errors(child)}
+
+
+@pytest.mark.parametrize("kind", sorted(_all_errors(sqlite3.Error) | _all_errors(psycopg.Error), key=str))
+def test_every_error_of_the_drivers_becomes_one_of_ours(kind: type[Exception]) -> None:
+    module = sqlite3 if kind.__module__ == "sqlite3" else psycopg
+    wrapped = DBAPIError.instance("SELECT 1", None, kind("canary"), module.Error)
+    ours = connect.ours(wrapped) if isinstance(wrapped, DBAPIError) else None
+    assert isinstance(ours, (StoreError, Conflict))
