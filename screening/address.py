@@ -52,8 +52,30 @@ def normal_domain(domain: str) -> str:
     return text if len(text) <= 253 and _HOST.fullmatch(text) else ""
 
 
+_USUAL = re.compile(
+    rb'(?:(?:"([^"\\<>@\x00-\x1f]*)"|([^"\\(),:;<>@\[\]\x00-\x1f]*))[ \t]*<|(?=[^<>]*\Z))'
+    rb"([A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*)@([A-Za-z0-9.-]{1,253})(>?)"
+)
+
+
+def _usual(value: bytes) -> Mailbox | None:
+    """Return the one mailbox of a field in its usual form; None leaves it to the full grammar."""
+    found = _USUAL.fullmatch(value) if len(value) < 2000 else None
+    if found is None or (found[5] != b"") is (found[1] is None and found[2] is None):
+        return None
+    domain = normal_domain(found[4].decode("ascii"))
+    if not domain:
+        return None
+    display = found[1] if found[1] is not None else found[2]
+    local = found[3].decode("ascii")
+    return Mailbox(decode_words(display).strip() if display else "", f"{local}@{domain}", local, domain)
+
+
 def parse(value: bytes) -> tuple[tuple[Mailbox, ...], str]:
     """Return the mailboxes of an address field and the first fault ("" if none); linear, never raises."""
+    usual = _usual(value)
+    if usual is not None:
+        return (usual,), ""
     if len(value) > MAX_VALUE:
         value, fault = value[:MAX_VALUE], "it is longer than 64 KiB"
     else:

@@ -51,7 +51,8 @@ def decode(data: bytes, label: str = "") -> str:
     name = codec(label) if label else ""
     if name and name not in ("utf-8", "cp1252"):
         try:
-            return data.decode(name, "replace")
+            # some codecs yield lone surrogates, which no other library takes
+            return data.decode(name, "replace").encode("utf-8", "replace").decode()
         except (UnicodeError, ValueError):
             pass
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 #: Header block that is read at all; what is longer is a fault (CASES "Numbers to adopt").
 MAX_HEADER_BYTES = 256 * 1024
@@ -76,35 +77,44 @@ def read(raw: bytes, start: int = 0, stop: int | None = None) -> Block:
     return Block(tuple(fields), body, fault or _doubles(fields))
 
 
+@lru_cache(maxsize=4096)
+def _named(written: bytes) -> tuple[str, str, str]:
+    """Return a field's name as written, in lower case, and its fault."""
+    name = written.rstrip(b" \t")
+    text = name.decode("latin-1")
+    lower = text.lower()
+    if _NAME.fullmatch(name) is None:
+        return text, lower, "a header field's name contains characters that are not allowed"
+    if len(name) != len(written) and lower in STRICT:
+        return text, lower, f"there is a blank before the colon of its {text} field"
+    return text, lower, ""
+
+
 def _field(raw: bytes, start: int, end: int) -> tuple[Field | None, str]:
     colon = raw.find(b":", start, end)
-    line = raw[start:end]
-    if line[:1] in (b" ", b"\t"):
-        return None, "its first header line starts with a blank"
-    if colon < 0 or b"\n" in raw[start:colon]:
-        if start == 0 and line.startswith((b"From ", b">From ")):  # mbox envelope line of an exported file
-            return None, ""
-        return None, "" if not line.strip() else "a line in its header is not a header field"
-    written = raw[start:colon]
-    name = written.rstrip(b" \t")
+    newline = raw.find(b"\n", start, end)
+    if colon < 0 or 0 <= newline < colon or raw[start] in b" \t":
+        return None, _no_field(raw[start:end], start)
+    text, lower, fault = _named(raw[start:colon])
     value = raw[colon + 1 : end]
-    if b"\n" in value:
+    if 0 <= newline < end - 1:
+        if lower in STRICT and _blank_fold(raw, colon + 1, end):
+            fault = fault or f"its {text} field is continued after an empty-looking line"
         value = _FOLD.sub(b"", value)
     value = value.strip(b" \t\r\n")
-    text = name.decode("latin-1")
-    field = Field(text, text.lower(), value, start, end)
-    fault = ""
-    if _NAME.fullmatch(name) is None:
-        fault = "a header field's name contains characters that are not allowed"
-    elif len(name) != len(written) and field.lower in STRICT:
-        fault = f"there is a blank before the colon of its {text} field"
-    elif field.lower in STRICT and _blank_fold(raw, colon + 1, end):
-        fault = f"its {text} field is continued after an empty-looking line"
-    elif b"\0" in value:
-        fault = f"its {text} field contains a NUL character"
+    if b"\0" in value:
+        fault = fault or f"its {text} field contains a NUL character"
     elif b"\r" in value:
-        fault = f"its {text} field contains a bare carriage return"
-    return field, fault
+        fault = fault or f"its {text} field contains a bare carriage return"
+    return Field(text, lower, value, start, end), fault
+
+
+def _no_field(line: bytes, start: int) -> str:
+    if line[:1] in (b" ", b"\t"):
+        return "its first header line starts with a blank"
+    if start == 0 and line.startswith((b"From ", b">From ")):  # mbox envelope line of an exported file
+        return ""
+    return "a line in its header is not a header field" if line.strip() else ""
 
 
 def _blank_fold(raw: bytes, start: int, end: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+import re2
 from selectolax.lexbor import LexborHTMLParser
 
 from screening.links import MAX_LINKS, Link, make
@@ -37,26 +38,13 @@ _VOID = frozenset(
 _SELECTOR = (
     "a[href],area[href],img[src],form,input,iframe[src],meta[http-equiv],base[href],script,object[data]"
 )
-_LINE_ENDS = (
-    "<br",
-    "<p",
-    "</p",
-    "</div",
-    "</td",
-    "</tr",
-    "</li",
-    "</h",
-    "<BR",
-    "<P",
-    "</TD",
-    "</TR",
-    "</DIV",
+_LINE_ENDS = ("<br", "</p", "</td", "</div", "</li", "</h", "</tr")
+_CAPITAL_LINE_ENDS = tuple(mark.upper() for mark in _LINE_ENDS)
+_HIDDEN_MARK = re2.compile(
+    r"(?i)display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*[01](?:\.\d+)?(?:px|pt|em)?\s*[;\"'!]"
+    r"|opacity\s*:\s*0(?:\.0\d*)?\s*[;\"'!]|max-height\s*:\s*0|color\s*:\s*transparent"
 )
-_HIDDEN_MARK = re.compile(
-    r"display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*[01](?:\.\d+)?(?:px|pt|em)?\s*[;\"'!]"
-    r"|opacity\s*:\s*0(?:\.0\d*)?\s*[;\"'!]|max-height\s*:\s*0|color\s*:\s*transparent",
-    re.IGNORECASE,
-)
+_HIDDEN_WORDS = ("none", "hidden", "font-size", "opacity", "max-height", "transparent")
 _CRUDE_LINK = re.compile(r"<a\s[^>]{0,2000}?href\s*=\s*[\"']?([^\"'\s>]{1,4096})", re.IGNORECASE)
 _META_URL = re.compile(r"url\s*=\s*['\"]?([^'\"\s]+)", re.IGNORECASE)
 
@@ -87,7 +75,8 @@ def view(html: str) -> HtmlView:
     if _too_tangled(html):
         return _crude(html)
     lined = html
-    for mark in _LINE_ENDS:
+    capital = "<BR" in html or "</P" in html or "</TD" in html
+    for mark in _LINE_ENDS + _CAPITAL_LINE_ENDS if capital else _LINE_ENDS:
         if mark in lined:
             lined = lined.replace(mark, "\n" + mark)
     tree = LexborHTMLParser(lined)
@@ -161,8 +150,8 @@ class _Found:
 def _hidden(tree: LexborHTMLParser) -> str:
     out: list[str] = []
     for node in tree.css("[style]")[:5000]:
-        style = node.attributes.get("style") or ""
-        if _HIDDEN_MARK.search(style + ";"):
+        style = (node.attributes.get("style") or "").lower()
+        if any(mark in style for mark in _HIDDEN_WORDS) and _HIDDEN_MARK.search(style + ";"):
             out.append(node.text())
             if len(out) >= 50:
                 break

@@ -15,6 +15,7 @@ MAX_LINKS = 1000
 MAX_URL = 4096
 
 _SUFFIXES = PublicSuffixList()
+_KNOWN = PublicSuffixList(accept_unknown=False)
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}\Z")
 _URL_TAIL = re.compile(r"[^\s<>\"'`{}|^\x00-\x20\u00a0\u200b-\u200f\u2028\u2029]{1,4096}")
 _NUMERIC = re.compile(r"(?:0[xX][0-9a-fA-F]+|\d+)(?:\.(?:0[xX][0-9a-fA-F]+|\d+)){0,3}")
@@ -48,6 +49,13 @@ def registrable(host: str) -> str:
     if not host or host[0] == "[" or host.rpartition(".")[2].isdigit():
         return host
     return _SUFFIXES.privatesuffix(host) or host
+
+
+def known_suffix(domain: str) -> bool:
+    """Return whether the domain's ending is one that exists (public suffix list, or reserved for examples)."""
+    if domain.rpartition(".")[2] in ("example", "test", "invalid"):
+        return True
+    return _KNOWN.publicsuffix(domain) is not None
 
 
 @lru_cache(maxsize=16384)

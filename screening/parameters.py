@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from screening.charset import decode, decode_words
@@ -30,6 +31,7 @@ class Parameters:
         return readings[0] if readings else ""
 
 
+@lru_cache(maxsize=1024)
 def parse(value: bytes) -> Parameters:
     """Return the structured value; linear, never raises; at most 100 parameters are read."""
     value = value[:MAX_VALUE]

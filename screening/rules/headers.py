@@ -2,16 +2,436 @@
 
 from __future__ import annotations
 
+import re
+from email.utils import parsedate_to_datetime
+from itertools import pairwise
+from unicodedata import category
+
+from screening.links import registrable
 from screening.mail import Mail
+from screening.plain import mixed_words
 from screening.rule import rule
+
+_STYLED = re.compile("[\U0001d400-\U0001d7ff\uff21-\uff5a\u24b6-\u24e9\U0001f130-\U0001f189]")
+_INVISIBLE = re.compile("[\u00ad\u034f\u115f\u180e\u200b\u2060-\u2064\u3164\ufeff\U000e0020-\U000e01ef]")
+_TAIL = re.compile(r"(?:^|[\s.#*_|(\[-])([A-Za-z0-9]{4,24})[\])*.]*$")
+_REPLY = re.compile(r"(?:re|fwd?|aw|wg|sv|antw|res|enc|tr)\s*(?:\[\d+\])?\s*:", re.IGNORECASE)
+_WORD64 = re.compile(rb"=\?(?:utf-8|us-ascii|iso-8859-\d+|windows-125\d)\?[bB]\?", re.IGNORECASE)
+_MESSAGE_ID = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
+_VOWELS = frozenset("aeiouyAEIOUY")
+_MASS = re.compile(
+    r"bulk|mass ?mail|\bblast|group mail|emailer|sendblaster|turbo|atomic|dark ?mail|the ?bat! \(v1|smart_send"
+    r"|phpmailer \[version 1\.7|leaf ?phpmailer|custom mailer|mailsender|advanced mail|outlook express",
+    re.IGNORECASE,
+)
+
+
+def random_looking(token: str, changes: int = 2) -> bool:
+    """Return whether a word looks made up by a program: mixed case inside, digits inside, or no vowels."""
+    if len(token) < 4 or token.isdigit():
+        return False
+    letters = [c for c in token if c.isalpha()]
+    if any(c.isdigit() for c in token) and len(letters) >= 2:
+        seen = sum(a.isdigit() != b.isdigit() for a, b in pairwise(token))
+        return seen >= changes or (len(token) >= 8 and changes < 3)
+    inner = sum(a.islower() and b.isupper() for a, b in pairwise(token))
+    if inner >= 2:
+        return True
+    return len(letters) >= 5 and not any(c in _VOWELS for c in letters)
 
 
 @rule(
-    score=1.0,
+    score=0.8,
     hits=[{"subject": "CLAIM YOUR PRIZE TODAY"}],
     misses=[{"subject": "Meeting"}, {"subject": "USB"}],
 )
 def subject_shouts(mail: Mail) -> str | None:
     """Subject has ten or more letters, all capitals."""
-    letters = [c for c in mail.subject if c.isalpha()]
-    return mail.subject if len(letters) >= 10 and mail.subject.isupper() else None
+    if not mail.subject.isupper():
+        return None
+    letters = sum(c.isalpha() for c in mail.subject)
+    return mail.subject if letters >= 10 else None
+
+
+@rule(
+    score=1.5,
+    group="disguise",
+    hits=[{"subject": "Your parcel is waiting .hSCXPVFj7y"}, {"subject": "Offer  xkdqw"}],
+    misses=[{"subject": "Order 4711"}, {"subject": "Invoice INV2024"}, {"subject": "Meet McDonald"}],
+)
+def subject_random_tail(mail: Mail) -> str | None:
+    """Subject ends in letters that look made by a program, to make each copy different."""
+    if mail.has("in-reply-to"):
+        return None
+    found = _TAIL.search(mail.subject)
+    if found is None or found[1].upper() == found[1] or len(mail.subject) < 12:
+        return None
+    return found[1] if random_looking(found[1]) and not found[1][-4:].isdigit() else None
+
+
+@rule(
+    score=1.8,
+    hits=[{"to": "bob@shop.example", "subject": "bob@shop.example, your account expires"}],
+    misses=[{"subject": "Mail for anna@acme.example"}],
+)
+def subject_names_recipient(mail: Mail) -> str | None:
+    """Subject contains the recipient's own address."""
+    if "@" not in mail.subject:
+        return None
+    low = mail.subject.lower()
+    for address in {*mail.envelope.recipients, *(box.address for box in mail.mailboxes("to")[:20])}:
+        if len(address) > 5 and address.lower() in low:
+            return address
+    return None
+
+
+@rule(
+    score=1.8,
+    hits=[{"to": "bob@shop.example", "from": '"bob@shop.example" <bob@shop.example>'}],
+    misses=[{"to": "anna@acme.example", "from": "Anna Weber <anna@acme.example>"}],
+)
+def from_is_recipient(mail: Mail) -> str | None:
+    """The mail pretends to come from its recipient's own address."""
+    box = mail.author
+    to = mail.mailboxes("to")
+    if len(to) == 1 and box.address and to[0].address.lower() == box.address.lower():
+        return box.address if box.display.lower() in ("", box.address.lower()) else None
+    return None
+
+
+@rule(
+    score=1.0,
+    hits=[{"subject": "\U0001f381 Your gift is ready"}],
+    misses=[{"subject": "Lunch?"}, {"subject": "Price \u20ac 20"}],
+)
+def subject_emoji(mail: Mail) -> str | None:
+    """Subject contains pictures (emoji, arrows, stars)."""
+    if mail.subject.isascii():
+        return None
+    return mail.subject if any(category(c) == "So" for c in mail.subject) else None
+
+
+@rule(
+    score=1.0,
+    hits=[{"from": "=?utf-8?Q?=F0=9F=8E=B0_Casino?= <a@acme.example>"}],
+    misses=[{"from": "Anna Weber <anna@acme.example>"}],
+)
+def from_emoji(mail: Mail) -> str | None:
+    """The sender's name contains pictures or trademark signs."""
+    name = mail.author.display
+    if name.isascii():
+        return None
+    return name if any(category(c) == "So" for c in name) else None
+
+
+@rule(
+    score=3.0,
+    group="disguise",
+    hits=[{"subject": "\U0001d5d6\U0001d5f9\U0001d5ee\U0001d5f6\U0001d5fa now"}],
+    misses=[{"subject": "Claim now"}],
+)
+def styled_letters(mail: Mail) -> str | None:
+    """Subject or sender's name is written in mathematical or circled letters, to escape filters."""
+    for text in (mail.subject, mail.author.display):
+        if not text.isascii() and len(_STYLED.findall(text)) >= 3:
+            return text
+    return None
+
+
+@rule(
+    score=2.5,
+    group="disguise",
+    hits=[{"subject": "Mi\u200bcro\u200bsoft alert"}],
+    misses=[{"subject": "Microsoft alert"}],
+)
+def invisible_letters(mail: Mail) -> str | None:
+    """Subject or sender's name contains characters that nobody can see."""
+    for text in (mail.subject, mail.author.display):
+        if not text.isascii() and _INVISIBLE.search(text):
+            return text
+    return None
+
+
+@rule(
+    score=3.0,
+    group="disguise",
+    hits=[{"subject": "P\u0430yment f\u0430iled"}],
+    misses=[{"subject": "\u041f\u0440\u0438\u0432\u0435\u0442 Anna"}],
+)
+def mixed_script_subject(mail: Mail) -> str | None:
+    """Subject mixes Latin with lookalike letters of another script inside a word."""
+    words = mixed_words(mail.subject)
+    return words[0] if words else None
+
+
+@rule(
+    score=1.2,
+    hits=[{"subject": "Re: your payment", "text": "See https://a.example/x"}],
+    misses=[{"subject": "Re: your payment", "headers": {"In-Reply-To": "<1@acme.example>"}}],
+)
+def fake_reply(mail: Mail) -> str | None:
+    """Subject says reply or forward, but the mail answers nothing, quotes nothing, and has a link."""
+    if not _REPLY.match(mail.subject) or mail.has("in-reply-to") or mail.has("references"):
+        return None
+    if "\n>" in mail.plain or "-----" in mail.plain or not mail.clickable:
+        return None
+    return mail.subject
+
+
+@rule(
+    score=1.5,
+    hits=[{"from": "Anna <anna@acme.example>", "headers": {"Reply-To": "winner.claims77@gmail.com"}}],
+    misses=[{"headers": {"Reply-To": "office@acme.example"}}],
+)
+def reply_to_freemail(mail: Mail) -> str | None:
+    """Answers go to a free mail address, the mail itself comes from another domain."""
+    for box in mail.mailboxes("reply-to")[:3]:
+        domain = registrable(box.domain)
+        if domain in FREEMAIL and domain != mail.author_domain:
+            return box.address
+    return None
+
+
+@rule(
+    score=1.5,
+    hits=[{"from": "Mrs. Ann <ann77@gmail.com>", "headers": {"Reply-To": "ann88@outlook.com"}}],
+    misses=[{"from": "Ann <ann@gmail.com>", "headers": {"Reply-To": "ann@gmail.com"}}],
+)
+def reply_to_other_freemail(mail: Mail) -> str | None:
+    """It comes from one free mail address and asks for answers at another."""
+    for box in mail.mailboxes("reply-to")[:3]:
+        same = box.address.lower() == mail.author.address.lower()
+        if not same and registrable(box.domain) in FREEMAIL and mail.author_domain in FREEMAIL:
+            return f"{mail.author.address} → {box.address}"
+    return None
+
+
+@rule(
+    score=1.2,
+    hits=[{"headers": {"Message-ID": "12345"}}, {"headers": {"Message-ID": "<>"}}],
+    misses=[{"headers": {"Message-ID": "<a.b@acme.example>"}}],
+)
+def broken_message_id(mail: Mail) -> str | None:
+    """The Message-ID is not one (RFC 5322 §3.6.4)."""
+    if not mail.has("message-id"):
+        return None
+    value = mail.header("message-id")
+    return (value or "empty") if _MESSAGE_ID.search(value) is None else None
+
+
+@rule(
+    score=1.5,
+    hits=[{"headers": {"Date": "Mon, 32 Foo 2026 99:00:00"}}],
+    misses=[{"headers": {"Date": "Mon, 02 Mar 2026 12:00:00 +0100"}}, {"headers": {"Date": None}}],
+)
+def impossible_date(mail: Mail) -> str | None:
+    """The Date field is no date, or no time zone on earth."""
+    if not mail.has("date"):
+        return None
+    value = mail.header("date")
+    try:
+        moment = parsedate_to_datetime(value[:100])
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return value or "empty"
+    offset = moment.utcoffset()
+    if offset is not None and not -12 <= offset.total_seconds() / 3600 <= 14:
+        return value
+    return None
+
+
+@rule(
+    score=1.0,
+    hits=[{"headers": {"Subject": "=?utf-8?B?Q2xhaW0geW91ciBwcml6ZSBub3cu?="}}],
+    misses=[{"subject": "Gr\u00fc\u00dfe"}, {"subject": "Claim"}],
+)
+def needless_encoding(mail: Mail) -> str | None:
+    """Subject is base64-encoded although it is plain ASCII."""
+    raw = mail.raw_header("subject")
+    return mail.subject if mail.subject.isascii() and _WORD64.match(raw) else None
+
+
+@rule(
+    score=1.5,
+    hits=[{"headers": {"X-Mailer": "Turbo-Mailer 2.7.9"}}],
+    misses=[{"headers": {"X-Mailer": "Apple Mail (2.3774)"}}],
+)
+def mass_mailer(mail: Mail) -> str | None:
+    """It was made by a program known for bulk abuse, or one that died twenty years ago."""
+    value = mail.header("x-mailer")
+    return value if value and _MASS.search(value) and not mail.has("in-reply-to") else None
+
+
+@rule(
+    score=1.5,
+    hits=[{"headers": {"X-Mailer": "fscsD"}}, {"headers": {"X-Mailer": "2"}}],
+    misses=[{"headers": {"X-Mailer": "Gnus 5.8"}}, {"headers": {"X-Mailer": "Zimbra"}}],
+)
+def nonsense_mailer(mail: Mail) -> str | None:
+    """The mail program's name is a number or a random word."""
+    value = mail.header("x-mailer")
+    if not value or " " in value or len(value) > 24:
+        return None
+    return value if value.isdigit() or (value.isalnum() and random_looking(value)) else None
+
+
+@rule(
+    score=1.5,
+    group="disguise",
+    hits=[{"headers": {"References": "<" + "a1B2" * 600 + "@x.example>"}}],
+    misses=[{"headers": {"References": "<1@acme.example> <2@acme.example>"}}],
+)
+def padded_header(mail: Mail) -> str | None:
+    """A header field carries kilobytes of junk."""
+    for field in mail.fields:
+        if len(field.value) > 1500 and field.lower not in _LONG:
+            longest = max(map(len, field.value.split()), default=0)
+            if longest > 800 and not field.lower.startswith(
+                ("x-ms", "x-microsoft", "x-forefront", "arc-", "dkim")
+            ):
+                return f"{field.name}: {len(field.value)} bytes"
+    return None
+
+
+@rule(
+    score=1.5,
+    hits=[{"headers": {"In-Reply-To": "hello"}}],
+    misses=[
+        {"headers": {"In-Reply-To": "<1@acme.example>"}},
+        {"headers": {"In-Reply-To": "Your message of Monday <1@acme.example>"}},
+    ],
+)
+def broken_in_reply_to(mail: Mail) -> str | None:
+    """It claims to answer something that is no message id."""
+    value = mail.header("in-reply-to")
+    return value if value and "<" not in value and "@" not in value and " " not in value else None
+
+
+@rule(
+    score=0.8,
+    hits=[{"headers": {"X-Priority": "1"}}, {"headers": {"Importance": "high"}}],
+    misses=[{"headers": {"X-Priority": "3"}}],
+)
+def urgent_priority(mail: Mail) -> str | None:
+    """It is marked urgent, and answers nothing."""
+    if mail.has("in-reply-to"):
+        return None
+    if mail.header("x-priority")[:1] == "1" or mail.header("importance").lower() == "high":
+        return "high priority"
+    return None
+
+
+@rule(
+    score=1.5,
+    hits=[{"headers": {"Received": "from x (unknown [300.1.2.3]) by mail.acme.example"}}],
+    misses=[{"headers": {"Received": "from x (unknown [192.0.2.3]) by mail.acme.example"}}],
+)
+def forged_received(mail: Mail) -> str | None:
+    """A Received line names an address that cannot exist."""
+    for value in mail.headers("received")[:20]:
+        for number in _BRACKETED.findall(value):
+            if any(int(part) > 255 for part in number.split(".")):
+                return value
+    return None
+
+
+@rule(
+    score=1.0,
+    hits=[{"headers": {"To": None}}, {"to": "undisclosed-recipients:;"}, {"to": ""}],
+    misses=[{"to": "bob@shop.example"}],
+)
+def nobody_addressed(mail: Mail) -> str | None:
+    """To and Cc name nobody."""
+    if mail.mailboxes("to") or mail.mailboxes("cc"):
+        return None
+    return mail.header("to") or "no To field"
+
+
+_BRACKETED = re.compile(r"\[(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})\]")
+_LONG = frozenset(
+    {
+        "to",
+        "cc",
+        "bcc",
+        "received",
+        "subject",
+        "from",
+        "list-unsubscribe",
+        "autocrypt",
+        "face",
+        "x-face",
+        "openpgp",
+        "keywords",
+        "comments",
+    }
+)
+#: domains that give an address to anyone
+FREEMAIL = frozenset(
+    [
+        "gmail.com",
+        "googlemail.com",
+        "yahoo.com",
+        "yahoo.co.uk",
+        "yahoo.fr",
+        "yahoo.de",
+        "yahoo.es",
+        "yahoo.com.br",
+        "ymail.com",
+        "rocketmail.com",
+        "hotmail.com",
+        "hotmail.co.uk",
+        "hotmail.fr",
+        "outlook.com",
+        "outlook.fr",
+        "live.com",
+        "msn.com",
+        "aol.com",
+        "gmx.com",
+        "gmx.de",
+        "gmx.net",
+        "web.de",
+        "mail.com",
+        "mail.ru",
+        "yandex.com",
+        "yandex.ru",
+        "rambler.ru",
+        "inbox.ru",
+        "protonmail.com",
+        "proton.me",
+        "pm.me",
+        "tutanota.com",
+        "tuta.io",
+        "icloud.com",
+        "me.com",
+        "zoho.com",
+        "qq.com",
+        "163.com",
+        "126.com",
+        "sina.com",
+        "foxmail.com",
+        "libero.it",
+        "email.com",
+        "usa.com",
+        "consultant.com",
+        "execs.com",
+        "netscape.net",
+        "lycos.com",
+        "excite.com",
+        "aim.com",
+        "freenet.de",
+        "t-online.de",
+        "laposte.net",
+        "orange.fr",
+        "wp.pl",
+        "o2.pl",
+        "seznam.cz",
+        "uol.com.br",
+        "bol.com.br",
+        "naver.com",
+        "hanmail.net",
+        "fastmail.com",
+        "hushmail.com",
+        "btamail.net.cn",
+        "caramail.com",
+        "eudoramail.com",
+    ]
+)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 from screening.address import Mailbox, normal_domain
-from screening.brands import named_in, owns
+from screening.brands import PLAIN_WORDS, named_in, owns
+from screening.links import known_suffix
 from screening.mail import Mail
 from screening.plain import folded, mixed_words
 from screening.rule import rule
+from screening.rules.headers import random_looking
 
 
 @lru_cache(maxsize=8192)
@@ -109,3 +112,120 @@ def mixed_script_name(mail: Mail) -> str | None:
     """The sender's name mixes Latin with lookalike letters of another script."""
     words = mixed_words(mail.author.display)
     return words[0] if words else None
+
+
+@rule(
+    score=4.0,
+    group="sender",
+    hits=[{"from": "Correios <help@correios>"}, {"from": "Help <a@protege.cll>"}],
+    misses=[{"from": "Anna <anna@acme.example>"}, {"from": "Anna <anna@acme.co.uk>"}],
+)
+def sender_cannot_exist(mail: Mail) -> str | None:
+    """The From address is in a domain that cannot exist, so no answer can reach it."""
+    domain = mail.author.domain
+    if not domain or domain.startswith("["):
+        return None
+    if domain in _LOCAL_NAMES or domain.endswith(
+        (".local", ".lan", ".internal", ".localdomain", ".home", ".corp", ".intern")
+    ):
+        return None
+    return mail.author.address if "." not in domain or not known_suffix(domain) else None
+
+
+_LOCAL_NAMES = frozenset({"localhost", "localhost.localdomain"})
+
+
+@rule(
+    score=1.5,
+    group="sender",
+    hits=[{"from": "Team <no-reply@prize-7f3a.firebaseapp.com>"}],
+    misses=[{"from": "Anna <anna@acme.example>"}],
+)
+def sender_on_free_host(mail: Mail) -> str | None:
+    """The From address belongs to a throw-away cloud project."""
+    return mail.author.address if mail.author.domain.endswith(_THROWAWAY) else None
+
+
+_THROWAWAY = (
+    ".firebaseapp.com",
+    ".onmicrosoft.com",
+    ".web.app",
+    ".appspotmail.com",
+    ".myshopify.com",
+    ".wixemails.com",
+)
+
+
+@rule(
+    score=1.0,
+    group="sender",
+    hits=[{"from": "Shop <newsletters.x9kq7wz@deals.example>"}, {"from": "X <q9TpA7k@acme.example>"}],
+    misses=[{"from": "Anna <anna.weber@acme.example>"}, {"from": "Shop <info2024@acme.example>"}],
+)
+def sender_random(mail: Mail) -> str | None:
+    """The From address is letters and digits that no person chose."""
+    words = re.split(r"[._+=-]", mail.author.local)
+    if any(5 <= len(word) <= 24 and random_looking(word) and not word[-2:].isdigit() for word in words):
+        return mail.author.address
+    return None
+
+
+@rule(
+    score=1.2,
+    group="sender",
+    hits=[{"from": "Offers <a@www.x.y.z.shop.example>"}],
+    misses=[{"from": "Anna <anna@mail.acme.example>"}],
+)
+def sender_deep_domain(mail: Mail) -> str | None:
+    """The From address has four or more names before its domain."""
+    domain = mail.author.domain
+    deep = domain.count(".") - mail.author_domain.count(".")
+    return mail.author.address if domain and deep >= 3 else None
+
+
+@rule(
+    score=1.0,
+    hits=[{"from": "=?utf-8?B?UGF5bWVudHMgVGVhbQ==?= <a@acme.example>"}],
+    misses=[{"from": "Anna Weber <anna@acme.example>"}],
+)
+def needlessly_encoded_name(mail: Mail) -> str | None:
+    """The sender's name is encoded although it is plain ASCII."""
+    name = mail.author.display
+    return name if name and name.isascii() and b"=?" in mail.raw_header("from") else None
+
+
+@rule(
+    score=1.5,
+    group="sender",
+    hits=[{"from": "Winner, jehd <a@acme.example>"}],
+    misses=[{"from": '"Weber, Anna" <anna@acme.example>'}],
+)
+def loose_name(mail: Mail) -> str | None:
+    """The sender's name has a comma outside quotes, as mail programs never write it."""
+    value = mail.raw_header("from")
+    head = value.partition(b"<")[0]
+    if b"," not in head or b'"' in head or b"=?" in head or len(mail.from_) != 1:
+        return None
+    return mail.author.display
+
+
+@rule(
+    score=2.5,
+    group="impersonation",
+    hits=[
+        {
+            "subject": "Netflix: your payment failed",
+            "text": "Update at https://x.example/",
+            "from": "a@mail.example",
+        }
+    ],
+    misses=[{"subject": "Netflix party on Friday", "text": "Bring crisps"}],
+)
+def brand_in_subject(mail: Mail) -> str | None:
+    """Subject names a brand; neither sender nor any link is that brand's, yet there are links."""
+    if mail.has("in-reply-to") or mail.has("list-id") or mail.has("references"):
+        return None
+    brand = named_in(folded(mail.subject))
+    if not brand or brand in PLAIN_WORDS or owns(brand, mail.author_domain) or not mail.clickable:
+        return None
+    return None if any(owns(brand, link.domain) for link in mail.clickable) else mail.subject

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import io
+import zipfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.header import Header
@@ -12,7 +14,7 @@ from screening.mail import Envelope, Mail
 
 #: A moment for examples: they must give the same verdict tomorrow.
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-#: What an example may name, besides `headers` (a table) and `files` (a table name → text, or "hex:…").
+#: What an example may name, besides `headers` (a table) and `files` (a table: name → text, "hex:…", or a table for a zip).
 NAMES = frozenset({"subject", "from", "to", "text", "html", "headers", "files", "raw", "recipients", "login"})
 
 
@@ -80,7 +82,23 @@ def _leaf(kind: str, text: str) -> str:
     return f"Content-Type: {kind}; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n{data}"
 
 
-def _file(name: str, content: str | bytes) -> str:
+def _zip(files: Mapping[str, str]) -> bytes:
+    """Return a zip of the files; a name that starts with * makes all of them look encrypted."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name.lstrip("*")), content)
+    data = bytearray(out.getvalue())
+    at = data.find(b"PK\x01\x02")
+    while at >= 0 and any(name.startswith("*") for name in files):
+        data[at + 8] |= 1
+        at = data.find(b"PK\x01\x02", at + 4)
+    return bytes(data)
+
+
+def _file(name: str, content: str | bytes | Mapping[str, str]) -> str:
+    if isinstance(content, Mapping):
+        content = _zip(content)
     if isinstance(content, str):
         content = bytes.fromhex(content[4:]) if content.startswith("hex:") else content.encode()
     data = base64.encodebytes(content).decode().replace("\n", "\r\n")

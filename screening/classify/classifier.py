@@ -1,0 +1,138 @@
+"""From a message to a hit: calibrated odds as points, the strongest tokens as evidence."""
+
+from __future__ import annotations
+
+import math
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from screening.classify import model as models
+from screening.classify.features import GROUPS, slots, tokens
+from screening.plain import shown
+from screening.verdict import Hit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from screening.classify.model import Model
+    from screening.mail import Mail
+
+RULE = "classifier"
+#: Points per natural log-odds: 7 (hold) is reached at odds of 33 : 1, 4 (tag) at 7 : 1.
+POINTS = 2.0
+#: Statistics alone never refuse (12): a refusal needs a rule that a person can read beside it.
+MOST = 10.0
+#: Good words excuse only so much of what rules found: an attacker can add good words.
+LEAST = -4.0
+#: below this many points there is nothing to explain
+WORTH_EXPLAINING = 1.0
+EVIDENCE_TOKENS = 6
+
+
+class Classifier:
+    """Scores messages by one model; `refresh` picks up a model that training wrote meanwhile."""
+
+    def __init__(self, model: Model, path: Path | None = None) -> None:
+        self._model = model
+        self._path = path
+        self._stamp = _stamp(path)
+
+    @classmethod
+    def load(cls, path: Path | None) -> Classifier:
+        """Return the classifier of a model file, or of the shipped model where `path` is None or not there yet.
+
+        A file that is there but unusable is a ModelError.
+        """
+        if path is None or not path.exists():
+            classifier = cls(shipped())
+            classifier._path = path
+            return classifier
+        return cls(models.load(path), path)
+
+    def refresh(self) -> bool:
+        """Take the model file as it is now if it changed; return whether it did.
+
+        A damaged file leaves the model in place (ModelError, raised once for each state of the file).
+        """
+        stamp = _stamp(self._path)
+        if stamp == self._stamp or self._path is None:
+            return False
+        self._stamp = stamp
+        self._model = models.load(self._path) if stamp is not None else shipped()
+        return True
+
+    @property
+    def model(self) -> Model:
+        """The model in use."""
+        return self._model
+
+    def log_odds(self, mail: Mail) -> float:
+        """Return the calibrated natural logarithm of spam : ham for this message."""
+        model = self._model
+        return model.log_odds(model.margin([slots(found, group) for group, found in enumerate(tokens(mail))]))
+
+    def hit(self, mail: Mail) -> Hit | None:
+        """Return the points of the calibrated odds and the tokens that weighed most; None without any text."""
+        model = self._model
+        found = [list(group) for group in tokens(mail)]
+        places = [slots(names, group) for group, names in enumerate(found)]
+        odds = model.log_odds(model.margin(places))
+        score = round(points(odds), 2)
+        evidence = explain(model, found, places, odds) if score >= WORTH_EXPLAINING else ""
+        return Hit(RULE, score, evidence)
+
+
+def points(odds: float) -> float:
+    """Return the points of log-odds: straight up to 7, then ever slower towards `MOST`; at least `LEAST`."""
+    straight = POINTS * odds
+    if straight <= _BEND:
+        return max(straight, LEAST)
+    return MOST - (MOST - _BEND) * math.exp((_BEND - straight) / (MOST - _BEND))
+
+
+_BEND = 7.0
+
+
+def explain(
+    model: Model, found: Sequence[Sequence[bytes]], places: Sequence[Sequence[int]], odds: float
+) -> str:
+    """Return the tokens that raised the score most, as the message has them, and the probability."""
+    pulls = []
+    for group, names, at in zip(GROUPS, found, places, strict=True):
+        value = group.weight / math.sqrt(len(names) or 1)
+        pulls += [
+            (value * model.table[slot], group.prefix, name)
+            for name, slot in zip(names, at, strict=True)
+            if model.table[slot] > 0
+        ]
+    pulls.sort(key=lambda pull: (-pull[0], pull[2]))
+    words = ", ".join(
+        prefix + '"' + name.decode("utf-8", "replace") + '"' for _, prefix, name in pulls[:EVIDENCE_TOKENS]
+    )
+    return shown(f"{chance(odds)}: {words}")
+
+
+def chance(odds: float) -> str:
+    """Return the probability at even odds, as a person would write it."""
+    probability = 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, odds))))
+    return "over 99.9 %" if probability > _NEARLY_SURE else f"{100 * probability:.1f} %"
+
+
+_NEARLY_SURE = 0.999
+
+
+def shipped() -> Model:
+    """Return the model that the package brings: public mailing lists and old public corpora, nothing of anybody's users."""
+    content = files("screening.classify").joinpath("shipped.model").read_bytes()
+    return models.Model.from_bytes(content, "shipped.model")
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    if path is None:
+        return None
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size, status.st_ino

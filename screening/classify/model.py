@@ -1,0 +1,204 @@
+"""The model: one table of weights, a line that turns the margin into odds, and its file.
+
+The file is a line of JSON, then the compressed table. It holds no text: a word is a place in the table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import sys
+import tempfile
+import zlib
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from screening.classify.features import GROUPS, SLOTS, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+#: models kept beside the current one for `rollback`
+GENERATIONS = 3
+MAX_FILE_BYTES = 8 << 20
+
+_MAGIC = "gatepost-classifier"
+_TABLE_BYTES = 2 * SLOTS
+_WEIGHTS = tuple(group.weight for group in GROUPS)
+_NUMBERS = ("scale", "bias", "slope", "offset")
+
+
+class ModelError(Exception):
+    """A model or example file that cannot be used: which file, why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """Weights as 16-bit integers times `scale`; log-odds = slope × margin + offset, at even odds of spam."""
+
+    table: array[int]
+    scale: float
+    bias: float
+    slope: float
+    offset: float
+    #: how many examples it learned from
+    spam: int
+    ham: int
+
+    @classmethod
+    def of(
+        cls, weights: Sequence[float], bias: float, line: tuple[float, float], counts: tuple[int, int]
+    ) -> Model:
+        """Return the model of these weights, rounded to 16 bits: sums of integers do not depend on their order."""
+        scale = max(max(weights), -min(weights), 1e-9) / 32_767
+        table = array("h", [round(weight / scale) for weight in weights])
+        return cls(table, scale, bias, *line, *counts)
+
+    def weights(self) -> list[float]:
+        """Return the weights as numbers, to train on from here."""
+        scale = self.scale
+        return [value * scale for value in self.table]
+
+    def margin(self, groups: Iterable[Sequence[int]]) -> float:
+        """Return the signed distance from the border: below 0 ham, above 0 spam, beyond ±1 sure."""
+        weight_of = self.table.__getitem__
+        total = 0.0
+        for weight, slots in zip(_WEIGHTS, groups, strict=True):
+            if slots:
+                total += weight * sum(map(weight_of, slots)) / math.sqrt(len(slots))
+        return total * self.scale + self.bias
+
+    def log_odds(self, margin: float) -> float:
+        """Return the calibrated natural logarithm of spam : ham."""
+        return self.slope * margin + self.offset
+
+    @property
+    def identity(self) -> str:
+        """A short name that two models share only if they are equal."""
+        head, body = self._encoded()
+        return hashlib.sha256(head + body).hexdigest()[:12]
+
+    def _encoded(self) -> tuple[bytes, bytes]:
+        table = self.table
+        if sys.byteorder == "big":
+            table = array("h", table)
+            table.byteswap()
+        body = table.tobytes()
+        head = {
+            "format": _MAGIC,
+            "features": VERSION,
+            "spam": self.spam,
+            "ham": self.ham,
+            **{name: getattr(self, name) for name in _NUMBERS},
+            "sha256": hashlib.sha256(body).hexdigest(),
+        }
+        return json.dumps(head, sort_keys=True).encode() + b"\n", body
+
+    def to_bytes(self) -> bytes:
+        """Return the file's content; equal models give equal bytes."""
+        head, body = self._encoded()
+        return head + zlib.compress(body, 9)
+
+    @classmethod
+    def from_bytes(cls, content: bytes, name: str = "model") -> Model:
+        """Return the model of a file's content; ModelError where it is damaged or of another version."""
+        line, _, packed = content.partition(b"\n")
+        try:
+            head = json.loads(line)
+            if head["format"] != _MAGIC:
+                raise ModelError(f"{name}: not a classifier model")
+            if head["features"] != VERSION:
+                raise ModelError(
+                    f"{name}: made for features {head['features']}, this program has {VERSION}; train it again"
+                )
+            numbers = [float(head[key]) for key in _NUMBERS]
+            counts = int(head["spam"]), int(head["ham"])
+            unpacker = zlib.decompressobj()
+            body = unpacker.decompress(packed, _TABLE_BYTES + 1)
+            if len(body) != _TABLE_BYTES or hashlib.sha256(body).hexdigest() != head["sha256"]:
+                raise ModelError(f"{name}: damaged; restore it with a rollback or train it again")
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError, zlib.error) as error:
+            raise ModelError(f"{name}: not a readable classifier model ({type(error).__name__})") from error
+        if not all(map(math.isfinite, numbers)):
+            raise ModelError(f"{name}: holds a number that is not finite")
+        table = array("h")
+        table.frombytes(body)
+        if sys.byteorder == "big":
+            table.byteswap()
+        scale, bias, slope, offset = numbers
+        return cls(table, scale, bias, slope, offset, *counts)
+
+
+def load(path: Path) -> Model:
+    """Return the model in a file; ModelError names the file and what to do."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB, not a classifier model")
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+    return Model.from_bytes(content, str(path))
+
+
+def save(model: Model, path: Path) -> None:
+    """Write the model atomically; the one before stays beside it, `GENERATIONS` deep.
+
+    Order: new file, fsync, older generations move up, replace, fsync of the folder: a crash at any point leaves
+    a whole model at `path`.
+    """
+    write(path, model.to_bytes(), before_replace=lambda: _age(path))
+
+
+def write(path: Path, content: bytes, *, before_replace: Callable[[], None] | None = None) -> None:
+    """Replace a file's content so that readers see the old or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    fresh = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.chmod(0o640)
+        if before_replace is not None:
+            before_replace()
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _generation(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
+
+
+def _age(path: Path) -> None:
+    """Move each older model one place up and keep the current one as the first of them."""
+    if not path.exists():
+        return
+    for number in range(GENERATIONS - 1, 0, -1):
+        older = _generation(path, number)
+        if older.exists():
+            older.replace(_generation(path, number + 1))
+    first = _generation(path, 1)
+    first.unlink(missing_ok=True)
+    first.hardlink_to(path)  # no moment without a file at `path`
+
+
+def rollback(path: Path) -> Model:
+    """Put the model before the current one back and return it; ModelError if there is none."""
+    model = load(_generation(path, 1))
+    _generation(path, 1).replace(path)
+    for number in range(2, GENERATIONS + 1):
+        older = _generation(path, number)
+        if older.exists():
+            older.replace(_generation(path, number - 1))
+    return model

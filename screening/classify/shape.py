@@ -1,0 +1,131 @@
+"""How a message is made, said in short phrases: which fields, which program, how long, how loud."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from screening.mail import Mail
+
+_CAPITALS = re.compile(r"[A-Z]+")
+_DIGITS = re.compile(r"[0-9]+")
+_LETTERS = re.compile(r"[a-z]+")
+_ZONE = re.compile(r"[+-]\d{4}")
+_KINDS = str.maketrans(
+    dict.fromkeys("0123456789", "0")
+    | dict.fromkeys("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "A")
+    | dict.fromkeys("abcdefghijklmnopqrstuvwxyz", "a")
+)
+_REPEATED = re.compile(r"(.)\1+")
+_SAMPLE = 4000
+
+
+def size(number: int) -> int:
+    """Return the number on a scale that doubles every two steps."""
+    bits = number.bit_length()
+    return bits if number < 4 else 2 * bits + (number >> (bits - 2) & 1)
+
+
+def _length(text: str, wanted: re.Pattern[str]) -> int:
+    return sum(map(len, wanted.findall(text)))
+
+
+def header(mail: Mail) -> list[str]:
+    """Return phrases on the header: fields present, program, structure, addresses, identifiers."""
+    author = mail.author
+    local, domain = author.local, author.domain
+    names = {field.lower for field in mail.fields}
+    out = [f"has {name[:40]}" for name in names]
+    out += (
+        f"From local length {local.__len__().bit_length()}",
+        f"From local digits {min(4, _length(local[:64], _DIGITS))}",
+        f"From domain digits {min(4, _length(domain[:253], _DIGITS))}",
+        f"From domain dots {domain.count('.')}",
+        f"From domain hyphens {domain.count('-')}",
+        f"From domain length {len(domain).bit_length()}",
+        f"From name length {len(author.display).bit_length()}",
+        f"Reply-To {_reply_to(mail, domain)}",
+        f"threading {'in-reply-to' in names:d}{mail.subject[:3].lower() == 're:':d}{'references' in names:d}",
+    )
+    out += _identifiers(mail, domain)
+    out += _structure(mail)
+    return out
+
+
+def _reply_to(mail: Mail, domain: str) -> str:
+    if not mail.has("reply-to"):
+        return "absent"
+    boxes = mail.mailboxes("reply-to")
+    return "at the same domain" if boxes and boxes[0].domain == domain else "at another domain"
+
+
+def _identifiers(mail: Mail, domain: str) -> list[str]:
+    program = mail.raw_header("x-mailer") or mail.raw_header("user-agent")
+    out = [f"program {word}" for word in _program(program[:60])]
+    left, _, right = mail.raw_header("message-id")[:200].decode("latin-1").strip("<> ").rpartition("@")
+    pattern = _REPEATED.sub(r"\1", left[:80].translate(_KINDS))[:24]
+    to = mail.raw_header("to")[:2000]
+    zone = _ZONE.search(mail.raw_header("date")[:80].decode("latin-1"))
+    out += (
+        f"Message-ID like {pattern}",
+        f"Message-ID length {len(left).bit_length()}",
+        f"Message-ID {'of' if right.lower() == domain else 'not of'} the From domain",
+        f"To addresses {to.count(b'@').bit_length()}",
+        f"Cc addresses {mail.raw_header('cc')[:2000].count(b'@').bit_length()}",
+        f"To {'un' * (b'undisclosed' in to.lower())}disclosed",
+        f"To {'named' if to.find(b'<') > 2 else 'bare'}",
+        f"zone {zone[0] if zone else 'missing'}",
+    )
+    return out
+
+
+@lru_cache(maxsize=1024)
+def _program(name: bytes) -> tuple[str, ...]:
+    return tuple(_LETTERS.findall(name.decode("latin-1").lower())[:3])
+
+
+def _structure(mail: Mail) -> list[str]:
+    kind = mail.raw_header("content-type")[:200].lower().decode("latin-1")
+    charset = kind.partition("charset=")[2].partition(";")[0].strip("\"' ")
+    encoding = mail.raw_header("content-transfer-encoding")[:20].lower().decode("latin-1")
+    parts = mail.parts
+    out = [f"part {part.media_type}" for part in parts[:20]]
+    out += (
+        f"Content-Type {kind.partition(';')[0].strip()[:60]}",
+        f"encoding {encoding}",
+        f"charset {charset[:14]}",
+        f"parts {min(8, len(parts))}",
+    )
+    for attachment in mail.attachments[:10]:
+        out.append(f"attached {attachment.kind}")
+        out.append(f"attached .{attachment.filename.rpartition('.')[2][:8].lower()}")
+    return out
+
+
+def text(mail: Mail, folded: str, words: int) -> list[str]:
+    """Return phrases on length, capitals, digits and marks of text and subject."""
+    subject = mail.subject[:400]
+    sample = folded[:_SAMPLE]
+    length = len(sample) + 1
+    subject_length = len(subject) + 1
+    foreign = 0 if sample.isascii() else len(sample.encode("utf-8", "replace")) - len(sample)
+    return [
+        f"text length {size(len(mail.text))}",
+        f"HTML length {size(len(mail.html))}",
+        f"quoted lines {mail.plain[:20_000].count(chr(10) + '>').bit_length()}",
+        f"capitals {20 * _length(sample, _CAPITALS) // length}",
+        f"digits {20 * _length(sample, _DIGITS) // length}",
+        f"exclamation marks {min(8, sample.count('!'))}",
+        f"dollar signs {min(8, sample.count('$'))}",
+        f"word length {2 * len(folded) // (words + 1)}",
+        f"beyond ASCII {8 * foreign // length}",
+        f"subject capitals {8 * _length(subject, _CAPITALS) // subject_length}",
+        f"subject exclamation marks {min(3, subject.count('!'))}",
+        f"subject question marks {min(3, subject.count('?'))}",
+        f"subject {'' if subject.isascii() else 'beyond '}ASCII",
+        f"subject length {len(subject).bit_length()}",
+        f"subject blanks {'   ' in subject:d}",
+        f"subject digits {min(4, _length(subject, _DIGITS))}",
+    ]
