@@ -40,7 +40,7 @@ class Classifier:
 
     @classmethod
     def load(cls, path: Path | None) -> Classifier:
-        """Return the classifier of a model file, or of the shipped model where `path` is None or not there yet.
+        """Return the classifier of a model file; of the shipped model where `path` is None or not there yet.
 
         A file that is there but unusable is a ModelError.
         """
@@ -73,7 +73,7 @@ class Classifier:
         return model.log_odds(model.margin([slots(found, group) for group, found in enumerate(tokens(mail))]))
 
     def hit(self, mail: Mail) -> Hit | None:
-        """Return the points of the calibrated odds and the tokens that weighed most; None without any text."""
+        """Return the points of the calibrated odds and the tokens that weighed most."""
         model = self._model
         found = [list(group) for group in tokens(mail)]
         places = [slots(names, group) for group, names in enumerate(found)]
@@ -123,7 +123,7 @@ _NEARLY_SURE = 0.999
 
 
 def shipped() -> Model:
-    """Return the model that the package brings: public mailing lists and old public corpora, nothing of anybody's users."""
+    """Return the model that the package brings, made of public corpora and mailing lists."""
     content = files("screening.classify").joinpath("shipped.model").read_bytes()
     return models.Model.from_bytes(content, "shipped.model")
 

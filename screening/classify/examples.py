@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-#: Examples kept of each kind: beyond it the oldest go, so the file stays under about 100 MB and follows the traffic.
+#: Examples kept of each kind: beyond it the oldest go, so the file stays near 50 MB and follows the traffic.
 MAX_EXAMPLES = 20_000
 
 _MAGIC = b"gatepost-examples " + str(VERSION).encode() + b"\n"
@@ -43,7 +43,7 @@ def example(groups: Sequence[Iterable[int]], *, spam: bool) -> Example:
 
 
 def read(path: Path) -> dict[bytes, Example]:
-    """Return the examples by key, oldest first; ModelError where the file is none of ours or of another version."""
+    """Return the examples by key, oldest first; ModelError where the file is not of this version."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:

@@ -38,7 +38,7 @@ class ModelError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Weights as 16-bit integers times `scale`; log-odds = slope × margin + offset, at even odds of spam."""
+    """Weights as 16-bit integers times `scale`; log-odds = slope * margin + offset, at even odds."""
 
     table: array[int]
     scale: float
@@ -53,7 +53,7 @@ class Model:
     def of(
         cls, weights: Sequence[float], bias: float, line: tuple[float, float], counts: tuple[int, int]
     ) -> Model:
-        """Return the model of these weights, rounded to 16 bits: sums of integers do not depend on their order."""
+        """Return the model of these weights, in 16 bits: sums of integers do not depend on their order."""
         scale = max(max(weights), -min(weights), 1e-9) / 32_767
         table = array("h", [round(weight / scale) for weight in weights])
         return cls(table, scale, bias, *line, *counts)
@@ -113,7 +113,7 @@ class Model:
                 raise ModelError(f"{name}: not a classifier model")
             if head["features"] != VERSION:
                 raise ModelError(
-                    f"{name}: made for features {head['features']}, this program has {VERSION}; train it again"
+                    f"{name}: made for features {head['features']}, not {VERSION}; train it again"
                 )
             numbers = [float(head[key]) for key in _NUMBERS]
             counts = int(head["spam"]), int(head["ham"])
@@ -147,8 +147,8 @@ def load(path: Path) -> Model:
 def save(model: Model, path: Path) -> None:
     """Write the model atomically; the one before stays beside it, `GENERATIONS` deep.
 
-    Order: new file, fsync, older generations move up, replace, fsync of the folder: a crash at any point leaves
-    a whole model at `path`.
+    Order: new file, fsync, older generations move up, replace, fsync of the folder: a crash at any point
+    leaves a whole model at `path`.
     """
     write(path, model.to_bytes(), before_replace=lambda: _age(path))
 

@@ -1,9 +1,9 @@
 """The mathematics of training: a widest-margin border, and the line from margin to odds. Pure Python.
 
 The border is the one of a linear support vector machine (hinge loss), found by dual coordinate descent
-(Hsieh et al., "A Dual Coordinate Descent Method for Large-scale Linear SVM", ICML 2008). An example's pull is bounded
-by `cost`, so that a wrong label bends the border only so far. Where a base is given, the border stays as near
-to it as the examples allow.
+(Hsieh et al., "A Dual Coordinate Descent Method for Large-scale Linear SVM", ICML 2008). An example's pull is
+bounded by `COST`, so that a wrong label bends the border only so far. Where a base is given, the border stays
+as near to it as the examples allow.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WEIGHTS = tuple(group.weight for group in GROUPS)
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A message as training keeps it: sorted slots by group, and what it was; `key` is equal for equal slots."""
+    """A message as training keeps it: sorted slots by group, and its kind; `key` is equal for equal slots."""
 
     spam: bool
     groups: tuple[array[int], ...]
@@ -137,7 +137,7 @@ def margins(weights: Sequence[float], bias: float, examples: Sequence[Example]) 
 
 
 def line(found: Sequence[float], spam: Sequence[bool]) -> tuple[float, float]:
-    """Return slope and offset of log-odds over margin (Platt 1999; Lin, Lin, Weng 2007), classes weighing alike."""
+    """Return slope and offset of log-odds over margin (Platt 1999), both kinds weighing alike."""
     count = sum(spam)
     other = len(spam) - count
     yes, no = (count + 1) / (count + 2), 1 / (other + 2)

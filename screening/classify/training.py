@@ -55,7 +55,7 @@ def example_of(mail: Mail, *, spam: bool) -> Example:
 
 
 def files_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """Return the files named and those in the folders named, in a fixed order; symbolic links to files are followed."""
+    """Return the files named and those in the folders named, in a fixed order; follows links to files."""
     for path in paths:
         if path.is_dir():
             yield from sorted(found for found in path.rglob("*") if found.is_file())
@@ -90,7 +90,7 @@ def _line(examples: Sequence[Example], base: Model | None) -> tuple[float, float
 
 
 def _fold(example: Example) -> int:
-    """Return a part of the examples that near-copies share: their least word under a scrambling is the same."""
+    """Return a part of the examples that near-copies share: their least scrambled word is the same."""
     least = min(((slot * 40_503 + 12_345) % SLOTS for slot in example.groups[0]), default=0)
     return least % FOLDS
 
@@ -114,7 +114,7 @@ def learn(path: Path, mails: Iterable[tuple[Mail, bool]]) -> Learned:
 
 
 def forget(path: Path, mails: Iterable[Mail]) -> Learned:
-    """Take messages out of the model at `path`, as if they had never been learned; atomic. Raises ModelError."""
+    """Take messages out of the model at `path`, as if never learned; atomic. Raises ModelError."""
     with store.locked(path):
         kept = store.read(_examples(path))
         gone = sum(kept.pop(example_of(mail, spam=True).key, None) is not None for mail in mails)
