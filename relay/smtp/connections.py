@@ -71,7 +71,7 @@ class Connections:
 
     def configure(self, limits: Limits) -> None:
         """Take new limits; what is counted stays."""
-        self._limits = limits
+        self.limits = limits
         self._exempt = Networks(limits.exempt)
         self.failures.most = limits.auth_failures_per_client
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -90,7 +90,7 @@ class Connections:
         client = client_class(ip)
         exempt = ip in self._exempt
         if not exempt:
-            if self._clients.get(client, 0) >= self._limits.connections_per_client:
+            if self._clients.get(client, 0) >= self.limits.connections_per_client:
                 return replies.TOO_MANY_CONNECTIONS
             if not self._on_time(client, now):
                 return replies.CONNECTING_TOO_FAST
@@ -100,7 +100,7 @@ class Connections:
 
     def log_in(self, slot: Slot, login: str) -> Reply | None:
         """Count the connection with its account from now on; a reply if the account has too many."""
-        if self._accounts.get(login, 0) >= self._limits.sessions_per_account:
+        if self._accounts.get(login, 0) >= self.limits.sessions_per_account:
             return replies.TOO_MANY_SESSIONS
         self._less(self._clients, slot.client)
         if slot.client in self._due:
@@ -119,7 +119,7 @@ class Connections:
 
     @property
     def _interval(self) -> float:
-        return 60.0 / self._limits.connections_per_minute
+        return 60.0 / self.limits.connections_per_minute
 
     def _on_time(self, client: str, now: float) -> bool:
         due = max(self._due.get(client, 0.0), now) + self._interval

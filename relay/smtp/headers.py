@@ -14,23 +14,25 @@ HEADER_OCTETS = 256 * 1024
 HEADER_FIELDS = 1000
 _RECEIVED = re.compile(rb"^received[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _FIELD = re.compile(rb"^[^ \t\r\n]", re.MULTILINE)
+#: a line that is neither a field nor the rest of one: the header is over, blank line or not
+_NO_FIELD = re.compile(rb"^(?![ \t]|[!-9;-~]{1,998}[ \t]*:)", re.MULTILINE)
 
 
 def fault(text: bytes, received: int) -> Reply | None:
     """Return the refusal of a message whose header nobody should pass on, None if it may go on.
 
-    `received`: how many Received fields make a loop (RFC 5321 §6.3).
+    `text`: at least the first HEADER_OCTETS + 4 octets. `received`: more Received fields are a loop
+    (RFC 5321 §6.3).
     """
     if text[:1] in (b" ", b"\t"):
         return replies.GLUED_HEADER
     end = text.find(b"\r\n\r\n", 0, HEADER_OCTETS + 4)
-    if end < 0 and len(text) > HEADER_OCTETS:
-        return replies.HEADERS_TOO_BIG
-    header = text[: end + 2] if end >= 0 else text
-    if header.startswith(b"\r\n"):
+    if end >= 0 and text.count(b"\n", 0, end) < min(received, HEADER_FIELDS):
         return None
-    if header.count(b"\n") > received and len(_RECEIVED.findall(header)) > received:
-        return replies.LOOP
-    if header.count(b"\n") > HEADER_FIELDS and len(_FIELD.findall(header)) > HEADER_FIELDS:
+    header = text[: end + 2] if end >= 0 else text[: HEADER_OCTETS + 4]
+    over = _NO_FIELD.search(header)
+    if over is not None:
+        header = header[: over.start()]
+    if len(header) > HEADER_OCTETS or len(_FIELD.findall(header)) > HEADER_FIELDS:
         return replies.HEADERS_TOO_BIG
-    return None
+    return replies.LOOP if len(_RECEIVED.findall(header)) > received else None

@@ -144,6 +144,11 @@ class Wire(SMTP):
         """Return whether a message is under way; a server that shuts down waits for it."""
         return False
 
+    @property
+    def stalled(self) -> bool:
+        """Return whether the client does not read its answers."""
+        return self._writing_paused
+
     async def serve(self) -> None:
         """Greet and serve commands; ends by Gone or HangUp."""
         raise HangUp(replies.BYE)

@@ -244,9 +244,12 @@ class Service:
     context: ssl.SSLContext
     shared: Connections
     events: list[Event]
+    clients: list[Client] = field(default_factory=list)
 
     async def connect(self, source: str | None = None) -> Client:
-        return await Client.connect(self.port, source=source)
+        client = await Client.connect(self.port, source=source)
+        self.clients.append(client)
+        return client
 
     async def client(self) -> Client:
         """Return a client that is logged in (or greeted, where no login is needed)."""
@@ -294,4 +297,6 @@ class Services:
     async def stop(self) -> None:
         for service in self._started:
             service.door.gate.set()
+            for client in service.clients:
+                client.writer.transport.abort()
             await service.listener.drain(2.0)

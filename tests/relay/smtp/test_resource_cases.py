@@ -1,0 +1,390 @@
+"""CASES group RE on a live port: limits, timeouts, fairness, and what a lost client may cost."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from relay.smtp import reply as replies
+from relay.smtp.session import Event
+from tests.relay.smtp.harness import SmallDoor
+
+if TYPE_CHECKING:
+    from relay.smtp.content import Content
+    from relay.smtp.reply import Reply
+    from relay.smtp.session import Session
+    from tests.relay.smtp.harness import Client, Service, Services
+
+
+async def served_within(service: Service, seconds: float) -> None:
+    """Another client gets its greeting and an answer."""
+    async with asyncio.timeout(seconds):
+        other = await service.connect()
+        assert (await other.reply()).startswith("220")
+        await other.expect("NOOP", "250")
+    await other.close()
+
+
+async def settled(condition: object, *, seconds: float = 5.0) -> None:
+    """Wait until `condition()` holds."""
+    assert callable(condition)
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - looks at facts that tell nobody
+            await asyncio.sleep(0.005)
+
+
+def reset(client: Client) -> None:
+    """Close with RST."""
+    raw = client.writer.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.writer.transport.abort()
+
+
+async def test_re_01_unknown_commands_end_the_session(services: Services) -> None:
+    service = await services.start("errors_soft = 10")
+    async with await service.connect() as client:
+        await client.reply()
+        await client.send(b"FOO\r\n" * 100)
+        answers = [await client.reply() for _ in range(11)]
+        assert [answer[:3] for answer in answers] == ["500"] * 10 + ["421"]
+        assert await client.ended()
+    assert service.events.count(Event.TOO_MANY_ERRORS) == 1
+
+
+async def test_re_01_errors_get_slow(services: Services) -> None:
+    service = await services.start("errors_soft = 2")
+    loop = asyncio.get_running_loop()
+    async with await service.connect() as client:
+        await client.reply()
+        await client.expect("FOO", "500")
+        started = loop.time()
+        await client.expect("FOO", "500")
+        await client.expect("NOOP", "250")
+        assert loop.time() - started > 0.9
+
+
+@pytest.mark.parametrize("command", ["NOOP", "RSET", "EHLO x", "VRFY x", "HELP"])
+async def test_re_02_idle_commands_end_the_session(services: Services, command: str) -> None:
+    service = await services.start("junk_commands = 20")
+    async with await service.connect() as client:
+        await client.reply()
+        await client.send(f"{command}\r\n".encode() * 2000)
+        last = ""
+        while answer := await client.reply():
+            last = answer
+        assert last.startswith("421 4.7.0")
+
+
+async def test_re_02_a_message_buys_new_idle_commands(services: Services) -> None:
+    service = await services.start("junk_commands = 3")
+    async with await service.client() as client:
+        for _ in range(4):
+            await client.expect("NOOP", "250")
+            await client.expect("RSET", "250")
+            await client.open_message()
+            await client.send(b"Subject: a\r\n\r\n.\r\n")
+            assert (await client.reply()).startswith("250")
+
+
+async def test_re_03_04_a_thousand_recipients_and_no_more(service: Service) -> None:
+    async with await service.client() as client:
+        await client.expect("MAIL FROM:<user@example.org>", "250")
+        await client.send(b"".join(b"RCPT TO:<r%d@example.net>\r\n" % number for number in range(1001)))
+        answers = [await client.reply() for _ in range(1001)]
+        assert {answer[:9] for answer in answers[:1000]} == {"250 2.1.5"}
+        assert answers[1000].startswith("452 4.5.3")
+        await client.expect("DATA", "354")
+        await client.send(b"Subject: a\r\n\r\n.\r\n")
+        assert (await client.reply()).startswith("250")
+    assert len(service.door.messages[0].recipients) == 1000
+
+
+async def test_re_05_silent_clients_delay_nobody(service: Service) -> None:
+    silent = [await service.connect() for _ in range(400)]
+    await served_within(service, 2)
+    for client in silent:
+        client.writer.close()
+
+
+async def test_re_06_dripping_clients_delay_nobody(service: Service) -> None:
+    clients = [await service.connect() for _ in range(100)]
+    for octet in b"EHLO drip.example":
+        for client in clients:
+            client.writer.write(bytes([octet]))
+        await served_within(service, 2)
+    for client in clients:
+        client.writer.close()
+
+
+async def test_re_07_a_reset_in_data_sends_nothing(service: Service) -> None:
+    for number in range(20):
+        client = await service.client()
+        await client.open_message()
+        await client.send(b"Subject: a\r\n\r\n" + b"x\r\n" * number)
+        reset(client)
+    await settled(lambda: service.shared.open == 0)
+    assert service.door.messages == []
+    assert service.door.calls.count("abandon") == 20
+
+
+async def test_re_17_18_floods_delay_nobody(open_service: Service) -> None:
+    """300,000 NOOPs of a client that never reads, and 8 MB in short lines."""
+    flooder = await open_service.connect()
+    flooder.writer.write(b"NOOP\r\n" * 300_000)
+    writer = await open_service.client()
+    await writer.open_message()
+    writer.writer.write((b"x" * 58 + b"\r\n") * 140_000)
+    for _ in range(20):
+        await served_within(open_service, 1)
+    await writer.send(b".\r\n")
+    assert (await writer.reply()).startswith("250")
+    assert len(open_service.door.messages[0].text) == 60 * 140_000
+    await writer.close()
+    await flooder.close()
+
+
+async def test_re_18_replies_that_nobody_reads_stop_the_reading(services: Services) -> None:
+    service = await services.start("junk_commands = 10000000")
+    client = await service.connect()
+    await client.reply()
+    client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+    client.writer.write(b"NOOP\r\n" * 3_000_000)
+    (wire,) = service.listener.wires
+    await settled(lambda: wire.stalled, seconds=20)
+    await served_within(service, 2)
+    assert wire.frames.waiting < 1_000_000
+    reset(client)
+    await settled(lambda: not service.listener.wires)
+
+
+async def test_re_20_all_connections_are_bounded(services: Services) -> None:
+    service = await services.start("connections = 5")
+    clients = [await service.connect() for _ in range(5)]
+    for client in clients:
+        await client.reply()
+    async with await service.connect() as other:
+        assert (await other.reply()).startswith("421 4.3.2")
+        assert await other.ended()
+    await clients[0].close()
+    await settled(lambda: service.shared.open == 4)
+    await served_within(service, 2)
+    for client in clients:
+        client.writer.close()
+
+
+async def test_re_21_connections_per_client_are_bounded(services: Services) -> None:
+    service = await services.start("exempt = []\nconnections_per_client = 3")
+    clients = [await service.connect() for _ in range(3)]
+    for client in clients:
+        assert (await client.reply()).startswith("220")
+    async with await service.connect() as fourth:
+        assert (await fourth.reply()).startswith("421 4.7.0")
+    async with await service.connect(source="127.0.0.9") as elsewhere:
+        assert (await elsewhere.reply()).startswith("220")
+    # a login frees the place: an office behind one address is bounded by its accounts
+    await clients[0].expect("EHLO client.example", "250")
+    await clients[0].expect("STARTTLS", "220")
+    await clients[0].handshake(service.context)
+    await clients[0].expect("EHLO client.example", "250")
+    await clients[0].expect(b"AUTH PLAIN AHVzZXJAZXhhbXBsZS5vcmcAY29ycmVjdCBob3JzZQ==", "235")
+    async with await service.connect() as fourth:
+        assert (await fourth.reply()).startswith("220")
+    for client in clients:
+        client.writer.close()
+
+
+async def test_connections_per_minute_are_bounded(services: Services) -> None:
+    service = await services.start("exempt = []\nconnections_per_minute = 5")
+    for _ in range(5):
+        async with await service.connect() as client:
+            assert (await client.reply()).startswith("220")
+    async with await service.connect() as client:
+        assert (await client.reply()).startswith("421 4.7.0")
+
+
+async def test_re_22_silence_in_data_is_cut(services: Services) -> None:
+    service = await services.start('data_timeout = "200ms"')
+    async with await service.client() as client:
+        await client.open_message()
+        await client.send(b"Subject: a\r\n")
+        assert (await client.reply()).startswith("421 4.4.2")
+        assert await client.ended()
+    assert service.door.messages == []
+    assert service.events.count(Event.TIMED_OUT) == 1
+
+
+async def test_re_23_silence_is_cut_by_state(services: Services) -> None:
+    service = await services.start('greeting_timeout = "200ms"\ncommand_timeout = "900ms"')
+    loop = asyncio.get_running_loop()
+    async with await service.connect() as client:
+        await client.reply()
+        started = loop.time()
+        await client.send(b"EH")  # a byte now and then buys no time
+        assert (await client.reply()).startswith("421 4.4.2")
+        assert 0.15 < loop.time() - started < 0.7
+    async with await service.client() as client:
+        started = loop.time()
+        assert (await client.reply()).startswith("421 4.4.2")
+        assert 0.8 < loop.time() - started < 2
+
+
+async def test_a_slow_door_is_never_cut(services: Services) -> None:
+    """Timeouts bind the client, not the commit."""
+    service = await services.start(
+        'command_timeout = "100ms"\ndata_timeout = "100ms"\ngreeting_timeout = "5s"'
+    )
+    service.door.gate.clear()
+    async with await service.client() as client:
+        await client.open_message()
+        await client.send(b"Subject: a\r\n\r\n.\r\n")
+        await service.door.entered.wait()
+        await asyncio.sleep(0.4)
+        service.door.gate.set()
+        assert (await client.reply()).startswith("250")
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "half-close"])
+async def test_a_lost_client_does_not_stop_the_commit(service: Service, how: str) -> None:
+    service.door.gate.clear()
+    client = await service.client()
+    await client.open_message()
+    await client.send(b"Subject: a\r\n\r\n.\r\n")
+    await service.door.entered.wait()
+    if how == "reset":
+        reset(client)
+    elif how == "half-close":
+        client.writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+    else:
+        await client.close()
+    await asyncio.sleep(0.05)
+    service.door.gate.set()
+    await settled(lambda: service.shared.open == 0)
+    assert len(service.door.messages) == 1
+    client.writer.close()
+
+
+async def test_a_half_closed_client_gets_its_answers(open_service: Service) -> None:
+    async with await open_service.client() as client:
+        await client.send(
+            b"MAIL FROM:<>\r\nRCPT TO:<b@example.net>\r\nDATA\r\nSubject: a\r\n\r\n.\r\nMAIL FROM:<>\r\n"
+        )
+        client.writer.write_eof()
+        answers = [await client.reply() for _ in range(5)]
+        assert [answer[:3] for answer in answers] == ["250", "250", "354", "250", "250"]
+        assert await client.ended()
+    assert len(open_service.door.messages) == 1
+
+
+async def test_a_large_message_tells_the_door(service: Service) -> None:
+    text = b"Subject: a\r\n\r\n" + (b"x" * 98 + b"\r\n") * 4000
+    async with await service.client() as client:
+        await client.open_message()
+        await client.send(text + b".\r\n")
+        assert (await client.reply()).startswith("250")
+    assert service.door.calls.count("slow") == 1
+    assert service.door.messages[0].text == text
+
+
+async def test_a_bug_is_451_with_constant_text(services: Services, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(SmallDoor):
+        async def rcpt(self, session: Session, command: object) -> Reply:
+            raise ValueError(f"db password is hunter2 {session} {command}")
+
+        async def data(self, session: Session, content: Content) -> Reply:
+            raise KeyError(f"hunter2 {session} {content}")
+
+    service = await services.start(door=Broken())
+    async with await service.client() as client:
+        await client.expect("MAIL FROM:<user@example.org>", "250")
+        reply = await client.ask("RCPT TO:<b@example.net>")
+        assert reply == f"451 4.3.0 {replies.BUG.text}"
+        await client.expect("RSET", "250")
+        await client.expect("MAIL FROM:<user@example.org>", "250")
+    assert "hunter2" in caplog.text  # inside only
+    assert Event.BUG in service.events
+
+
+async def test_a_bug_at_the_dot_resets_the_session(services: Services) -> None:
+    class Broken(SmallDoor):
+        async def data(self, session: Session, content: Content) -> Reply:
+            raise KeyError(f"hunter2 {session} {content}")
+
+    service = await services.start(door=Broken())
+    async with await service.client() as client:
+        await client.open_message()
+        await client.send(b"Subject: a\r\n\r\n.\r\n")
+        assert (await client.reply()).startswith("451 4.3.0")
+        await client.open_message()
+    assert "abandon" in service.door.calls
+
+
+async def test_refused_recipients_of_a_customer_are_no_errors(service: Service) -> None:
+    service.door.on_rcpt = lambda command: replies.make(550, "1.1", f"No {command.recipient}")
+    async with await service.client() as client:
+        await client.expect("MAIL FROM:<user@example.org>", "250")
+        for number in range(30):
+            await client.expect(f"RCPT TO:<r{number}@example.net>", "550 5.1.1")
+        await client.expect("DATA", "503")
+
+
+async def test_drain_ends_idle_sessions_and_waits_for_messages(service: Service) -> None:
+    idle = await service.client()
+    busy = await service.client()
+    await busy.open_message()
+    done = asyncio.create_task(service.listener.drain(10))
+    assert (await idle.reply()).startswith("421 4.3.2")
+    assert await idle.ended()
+    assert not done.done()
+    await busy.send(b"Subject: a\r\n\r\n.\r\n")
+    assert (await busy.reply()).startswith("250")
+    assert (await busy.reply()).startswith("421 4.3.2")
+    await asyncio.wait_for(done, 5)
+    with pytest.raises(ConnectionError):
+        await service.connect()
+    assert len(service.door.messages) == 1
+    await idle.close()
+    await busy.close()
+
+
+async def test_drain_gives_up_after_its_time(service: Service) -> None:
+    stuck = await service.client()
+    await stuck.open_message()
+    await asyncio.wait_for(service.listener.drain(0.1), 5)
+    assert await stuck.ended()
+    await settled(lambda: service.shared.open == 0)
+    await stuck.close()
+
+
+async def test_a_new_configuration_binds_open_sessions(services: Services) -> None:
+    service = await services.start()
+    async with await service.client() as client:
+        service.listener.configure(services.config("message_size = 1000\nrecipients = 1"))
+        offer = await client.ask("EHLO client.example")
+        assert "SIZE 1000" in offer
+        assert "LIMITS RCPTMAX=1" in offer
+        await client.expect("MAIL FROM:<user@example.org> SIZE=1001", "552")
+
+
+async def test_the_ehlo_answer(open_service: Service, service: Service) -> None:
+    size = service.listener.settings.message_octets
+    common = ["PIPELINING", f"SIZE {size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "DSN", "CHUNKING"]
+    async with await service.connect() as client:
+        await client.reply()
+        offer = await client.ask("EHLO client.example")
+        words = [line[4:] for line in offer.split("\n")]
+        assert words == ["relay.example", *common, "LIMITS RCPTMAX=1000", "STARTTLS"]
+        assert await client.ask("HELO client.example") == "250 relay.example"
+        await client.expect("EHLO", "501")
+        await client.expect("EHLO a b", "501")
+    async with await service.client() as client:
+        offer = await client.ask("EHLO client.example")
+        assert [line[4:] for line in offer.split("\n")] == ["relay.example", *common, "LIMITS RCPTMAX=1000"]
+    async with await open_service.connect() as client:
+        await client.reply()
+        await client.expect("EHLO [192.0.2.1]", "250")
+        assert "AUTH" not in await client.ask("EHLO [IPv6:2001:db8::1]")
+        await client.expect("AUTH PLAIN", "502")
