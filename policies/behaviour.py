@@ -126,6 +126,7 @@ class Behaviour:
             window.expire(now)
         return {
             "messages_10m": ten.messages,
+            "messages_1h": hour.messages,
             "attempts_10m": ten.attempts,
             "attempts_1h": hour.attempts,
             "attempts_24h": day.attempts,

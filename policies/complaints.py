@@ -133,6 +133,7 @@ class Cohorts:
             "grade_b": sum(len(day.unlisted - day.taken_back) for day in month),
             "relayed_7d": sum(day.relayed for day in week),
             "relayed_30d": sum(day.relayed for day in month),
+            "busiest_day_30d": max((d.relayed for on, d in self._days.items() if on < today), default=0),
             "hard_bounces": sum(day.hard_bounces for day in month),
         }
 

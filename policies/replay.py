@@ -100,7 +100,8 @@ class Subject:
             return None
         step, before = decision.action, self.state
         target = after(before, step.action, now, step.duration)
-        if target is None and (step.action is not Move.WARN or step.name in self.told):
+        news = step.action is Move.WARN and step.name not in self.told
+        if target is None and not news and not step.blocks_credential:
             return None
         self.told.add(step.name)
         if target is not None:

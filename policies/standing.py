@@ -58,6 +58,7 @@ TRANSITIONS: dict[tuple[State, Move], State] = {
     (State.ACTIVE, Move.SUSPEND): State.SUSPENDED,
     # the waiting mail of a stolen password is slowed down, so that it can be purged
     (State.ACTIVE, Move.BLOCK_CREDENTIAL): State.THROTTLED,
+    (State.THROTTLED, Move.BLOCK_CREDENTIAL): State.THROTTLED,
     (State.THROTTLED, Move.DEACTIVATE): State.DEACTIVATED,
     (State.THROTTLED, Move.SUSPEND): State.SUSPENDED,
     (State.DEACTIVATED, Move.SUSPEND): State.SUSPENDED,
@@ -105,7 +106,8 @@ class Next:
 def after(state: str, move: Move, now: datetime, duration: timedelta | None = None) -> Next | None:
     """Return the standing that `move` leads to, or None where it changes nothing.
 
-    A `duration` gives a timed state its end; without one it lasts until staff change it.
+    A `duration` gives a timed state its end; without one it lasts until staff change it. None says nothing of
+    the credential: a step that blocks it does so in every state.
     """
     target = TRANSITIONS.get((State(state), move))
     if target is None:

@@ -28,11 +28,14 @@ class Tally:
     grade_b: int = 0
     relayed_7d: int = 0
     relayed_30d: int = 0
+    #: recipients relayed on the busiest day of the 30 before today: what is usual at this account
+    busiest_day_30d: int = 0
     #: recipients that a verified report called permanently unknown, of `relayed_30d`
     hard_bounces: int = 0
 
     # -- fast windows, by arrival
     messages_10m: int = 0
+    messages_1h: int = 0
     #: recipients asked for, taken or not
     attempts_10m: int = 0
     attempts_1h: int = 0
@@ -46,7 +49,7 @@ class Tally:
     spam_messages_10m: int = 0
     #: recipients of the one spam-scored body that had most
     spam_recipients_10m: int = 0
-    #: recipients that the customer's server called unknown
+    #: recipients that the customer's server, or a verified report within the hour, called unknown
     unknown_recipients_1h: int = 0
     first_time_recipients_1h: int = 0
     first_time_recipients_24h: int = 0
