@@ -169,6 +169,18 @@ async def test_xclient_tells_the_real_client_before_the_login(pool: Pool) -> Non
         assert [message.login for message in server.messages] == ["a"] * 3
 
 
+@pytest.mark.parametrize("answer", ["250 2.0.0 ok\r\n", "550 5.7.0 not from you\r\n"])
+async def test_a_server_that_offers_xclient_and_does_not_take_ours_gets_the_mail(
+    pool: Pool, answer: str
+) -> None:
+    async with FakeServer(extensions=("XCLIENT ADDR",), answers={"XCLIENT": answer}).running() as server:
+        for _ in range(2):
+            transaction = pool.transaction(server.route(), client_ip="192.0.2.9")
+            await transaction.mail_rcpt("a@acme.example", "b@there.example")
+            assert (await transaction.data([b"x\r\n"])).ok
+        assert server.verbs().count("XCLIENT") == 1
+
+
 async def test_xforward_goes_with_mail_in_one_write(pool: Pool) -> None:
     async with FakeServer(extensions=("PIPELINING", "XFORWARD NAME ADDR PROTO HELO")).running() as server:
         transaction = pool.transaction(server.route(), client_ip="192.0.2.9", client_helo="my laptop\r\n")
