@@ -32,7 +32,7 @@ _WEIGHTS = tuple(group.weight for group in GROUPS)
 _NUMBERS = ("scale", "bias", "slope", "offset")
 
 
-class ModelError(Exception):
+class ModelError(ValueError):
     """A model or example file that cannot be used: which file, why, and what to do."""
 
 
