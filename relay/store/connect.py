@@ -64,6 +64,8 @@ def connect(url: URL, *, read_only: bool, size: int) -> Engine:
     common: dict[str, Any] = {
         "hide_parameters": True,  # parameters are people: they stay out of error texts
         "json_serializer": _dumps,
+        # else an INSERT … ON CONFLICT DO NOTHING says -1 on PostgreSQL, which is true
+        "execution_options": {"preserve_rowcount": True},
         "pool_size": size,
         "max_overflow": 0 if read_only else 4,
         "pool_timeout": LOCK_SECONDS,
@@ -80,8 +82,7 @@ def connect(url: URL, *, read_only: bool, size: int) -> Engine:
     return create_engine(url, connect_args=options, pool_pre_ping=True, **common)
 
 
-def _dumps(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+_dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def _prepare_sqlite(engine: Engine, *, read_only: bool) -> None:
@@ -103,7 +104,7 @@ def _prepare_sqlite(engine: Engine, *, read_only: bool) -> None:
 
     @event.listens_for(engine, "before_cursor_execute")
     def _(connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
-        # when the disk is full or fails, SQLite ends the transaction by itself: what followed would commit alone
+        # a full or failing disk makes SQLite end the transaction by itself: what follows would commit alone
         driver: Any = connection.connection.dbapi_connection
         if not driver.in_transaction and not statement.startswith("BEGIN"):
             raise OperationalError(

@@ -9,15 +9,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import func, select
 from sqlalchemy.exc import StatementError
 
 from relay.clock import micros, moment
 from relay.errors import StoreError
 from relay.keyring import HASH_BYTES
+from relay.store import bulk
+from relay.store.bulk import json_text
 from relay.store.connect import describe, is_fault_of_store
-from relay.store.schema import cohort, tally
+from relay.store.schema import clean, cohort, tally
 from relay.store.schema import message as _message
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def append(tx: Connection, rows: Sequence[JournalRow]) -> None:
     """Write rows and what they add to tallies and cohorts; Conflict if one of them is there already."""
     if not rows:
         return
-    tx.execute(insert(_message), [_values(row) for row in rows])
+    bulk.insert(tx, _message, _COLUMNS, [_values(row) for row in rows])
     tallies: Counter[tuple[int, int, str]] = Counter()
     cohorts: Counter[tuple[int, int, bytes]] = Counter()
     for row in rows:
@@ -164,9 +165,9 @@ def append(tx: Connection, rows: Sequence[JournalRow]) -> None:
         for name, value in _counts(row):
             tallies[row.account_id, at_us // BUCKET_US * BUCKET_US, name] += value
         if row.relayed:
-            day = at_us // DAY_US
-            for domain_hash in row.domain_hashes:
-                cohorts[row.account_id, day, domain_hash] += 1
+            cohorts.update(
+                (row.account_id, at_us // DAY_US, domain_hash) for domain_hash in row.domain_hashes
+            )
     add_to_tally(tx, tallies)
     add_to_cohort(tx, cohorts)
 
@@ -179,29 +180,37 @@ def append_missing(tx: Connection, rows: Sequence[JournalRow]) -> None:
     append(tx, [row for row in rows if row.id not in known])
 
 
-def _values(row: JournalRow) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "account_id": row.account_id,
-        "customer_id": row.customer_id,
-        "at_us": micros(row.at),
-        "action": row.action,
-        "outcome": row.outcome,
-        "score": row.score,
-        "hits": list(row.hits),
-        "malformed": row.malformed,
-        "reply_code": row.reply_code,
-        "reply_text": row.reply_text,
-        "size": row.size,
-        "recipient_count": row.recipient_count,
-        "recipients": row.recipients,
-        "body_hash": row.body_hash,
-        "message_id_hash": row.message_id_hash,
-        "client_network": row.client_network,
-        "unanswered": list(row.unanswered),
-        "ruleset": row.ruleset,
-        "stages": dict(row.stages),
-    }
+#: The row's columns, as `_values` gives them.
+_COLUMNS = (
+    *("id", "account_id", "customer_id", "at_us", "action", "outcome", "score", "hits", "malformed"),
+    *("reply_code", "reply_text", "size", "recipient_count", "recipients", "body_hash", "message_id_hash"),
+    *("client_network", "unanswered", "ruleset", "stages"),
+)
+
+
+def _values(row: JournalRow) -> tuple[Any, ...]:
+    return (
+        row.id,
+        row.account_id,
+        row.customer_id,
+        micros(row.at),
+        row.action,
+        row.outcome,
+        row.score,
+        json_text(row.hits),
+        clean(row.malformed),
+        row.reply_code,
+        clean(row.reply_text),
+        row.size,
+        row.recipient_count,
+        row.recipients,
+        row.body_hash,
+        row.message_id_hash,
+        clean(row.client_network),
+        json_text(row.unanswered),
+        row.ruleset,
+        json_text({name: round(spent, 3) for name, spent in row.stages.items()}),
+    )
 
 
 def _counts(row: JournalRow) -> Iterable[tuple[str, int]]:
@@ -215,36 +224,14 @@ def _counts(row: JournalRow) -> Iterable[tuple[str, int]]:
 
 def add_to_tally(tx: Connection, counts: Mapping[tuple[int, int, str], int]) -> None:
     """Add to counters by (account, bucket in µs, name); in key order, so that writers never deadlock."""
-    values = [
-        {"account_id": account, "bucket_us": bucket, "name": name, "value": value}
-        for (account, bucket, name), value in sorted(counts.items())
-        if value
-    ]
-    _add(tx, tally, "value", values)
+    rows = [(*key, value) for key, value in sorted(counts.items()) if value]
+    bulk.insert(tx, tally, ("account_id", "bucket_us", "name", "value"), rows, summed="value")
 
 
 def add_to_cohort(tx: Connection, counts: Mapping[tuple[int, int, bytes], int]) -> None:
     """Add to what was relayed by (account, day, domain hash)."""
-    values = [
-        {"account_id": account, "day": day, "domain_hash": domain_hash, "relayed": value}
-        for (account, day, domain_hash), value in sorted(counts.items())
-        if value
-    ]
-    _add(tx, cohort, "relayed", values)
-
-
-def _add(tx: Connection, table: Any, column: str, values: list[dict[str, Any]]) -> None:
-    if not values:
-        return
-    make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
-    statement = make(table)
-    summed = table.c[column] + statement.excluded[column]
-    tx.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(table.primary_key.columns), set_={column: summed}
-        ),
-        values,
-    )
+    rows = [(*key, value) for key, value in sorted(counts.items()) if value]
+    bulk.insert(tx, cohort, ("account_id", "day", "domain_hash", "relayed"), rows, summed="relayed")
 
 
 def bump(tx: Connection, account_id: int, now: datetime, name: str, value: int = 1) -> None:

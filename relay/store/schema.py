@@ -220,6 +220,7 @@ tally = Table(
     Column("bucket_us", BigInteger, primary_key=True, autoincrement=False),
     Column("name", Words, primary_key=True),
     _number("value"),
+    Index(None, "bucket_us"),  # who did anything of late
     sqlite_with_rowid=False,
 )
 

@@ -149,16 +149,30 @@ class Writer:
             job.result = job.error = None
         try:
             with self._engine.connect() as connection, connection.begin() as transaction:
-                for job in jobs:
-                    self._run_job(connection, job)
-                committing = True
-                transaction.commit()
+                if len(jobs) == 1:
+                    self._run_alone(connection, jobs[0])
+                else:
+                    for job in jobs:
+                        self._run_job(connection, job)
+                if jobs[0].error is None or len(jobs) > 1:
+                    committing = True
+                    transaction.commit()
         except SQLAlchemyError as error:
             return self._failed(jobs, error, committing=committing)
         self._note_success(jobs)
         again = [job for job in jobs if job.error is not None and is_lost_race(job.error)]
         self._settle([job for job in jobs if job not in again] if again else jobs)
         return again
+
+    def _run_alone(self, connection: Connection, job: Job[Any]) -> None:
+        """Run the only job of a transaction, which needs no savepoint: it is rolled back if the job fails."""
+        try:
+            job.result = job.work(connection)
+        except Exception as error:  # noqa: BLE001 - the work's own error belongs to its caller
+            job.error = error
+            connection.rollback()
+            if is_fault_of_store(error) and not is_lost_race(error):
+                self._note_fault(error)
 
     def _run_job(self, connection: Connection, job: Job[Any]) -> None:
         """Run one job in its savepoint; only an error that ends the whole transaction leaves here."""

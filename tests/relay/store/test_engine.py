@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import func, insert, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from relay.errors import Conflict, StoreError
 from relay.store import schema
@@ -204,6 +205,12 @@ async def test_a_closed_store_says_so(store: Store) -> None:
 def test_an_unusable_url_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"store\.url"):
         Store(url, tmp_path)
+
+
+async def test_an_insert_that_does_nothing_says_so(store: Store) -> None:
+    make = sqlite.insert if store.sqlite else postgresql.insert
+    quiet = make(counter).values(name="once", value=1).on_conflict_do_nothing()
+    assert [await store.write(lambda tx: tx.execute(quiet).rowcount) for _ in range(2)] == [1, 0]
 
 
 def test_the_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""Many rows in one statement, past SQLAlchemy's care for each value: the journal counts microseconds."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Table
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def json_text(value: Sequence[Any] | dict[str, Any]) -> str:
+    """Return JSON as the JSON columns keep it; ValueError for a number that is none."""
+    if value:
+        return _encode(value)
+    return "{}" if isinstance(value, dict) else "[]"
+
+
+@cache
+def _statement(table: Table, columns: tuple[str, ...], summed: str, placeholder: str) -> str:
+    names = ", ".join(columns)
+    text = f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([placeholder] * len(columns))})"  # noqa: S608
+    if not summed:
+        return text
+    key = ", ".join(column.name for column in table.primary_key.columns)
+    return f"{text} ON CONFLICT ({key}) DO UPDATE SET {summed} = {table.name}.{summed} + excluded.{summed}"
+
+
+def insert(
+    tx: Connection,
+    table: Table,
+    columns: tuple[str, ...],
+    rows: Sequence[tuple[Any, ...]],
+    *,
+    summed: str = "",
+) -> None:
+    """Insert rows of plain values, in this order of columns; where a key exists, add up the column `summed`.
+
+    Texts must be cleaned (schema.clean) and JSON encoded (`json_text`) by the caller.
+    """
+    if rows:
+        placeholder = "?" if tx.dialect.name == "sqlite" else "%s"
+        tx.exec_driver_sql(_statement(table, columns, summed, placeholder), list(rows))
