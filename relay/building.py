@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from policies import ladder as ladders
@@ -12,7 +13,7 @@ from relay.signing.stamp import Stamper
 from relay.smtp.tls import Certificate
 from relay.store.engine import Store
 from screening import ruleset as rulesets
-from screening.classify import Classifier
+from screening.classify.classifier import Classifier
 from screening.rule import RuleError
 from screening.screen import Screen
 
@@ -34,10 +35,17 @@ def screener(config: Config) -> Screen:
     except RuleError as error:
         raise ConfigError([Fault("screening.rules", "rules", text) for text in error.faults]) from error
     try:
-        classifier = Classifier.load(config.path(settings.model) if settings.model else None)
+        classifier = Classifier.load(
+            model_path(config) if settings.model or model_path(config).exists() else None
+        )
     except (OSError, ValueError) as error:
-        raise ConfigError([Fault("screening.model", str(settings.model), str(error))]) from error
+        raise ConfigError([Fault("screening.model", str(model_path(config)), str(error))]) from error
     return Screen(ruleset, classifier, deadline_seconds=settings.deadline.total_seconds())
+
+
+def model_path(config: Config) -> Path:
+    """Return where `learn` keeps what it trained; while nothing is there the shipped model serves."""
+    return config.path(config.screening.model or Path("classifier.model"))
 
 
 def ladder(config: Config) -> ladders.Ladder:

@@ -29,7 +29,7 @@ def main(context: click.Context, path: Path) -> None:
 for _command in (
     setup.init, setup.check, setup.serve,
     customers.customer, customers.server, accounts.account, accounts.credential,
-    mail.screen,
+    mail.screen, mail.learn,
     reports.feedback, reports.reporter, reports.dkim, reports.explain, reports.audit_log,
 ):  # fmt: skip
     main.add_command(_command)

@@ -187,7 +187,9 @@ class ScreeningConfig(Section):
     scores: dict[str, Score] = Field(default_factory=dict, description="rule = score, over the rule's own")
     off: tuple[str, ...] = Field((), description="rules that are switched off")
     shadow: tuple[str, ...] = Field((), description="rules that are recorded but do not count")
-    model: Path | Literal[""] = Field("", description="a trained classifier; empty: the shipped one")
+    model: Path | Literal[""] = Field(
+        "", description="what `learn` trains; empty: classifier.model here, or the shipped one"
+    )
     deadline: Duration = Field(parse_duration("20s"), description="for everything about one message")
     failure: Literal["skip", "defer"] = Field("defer", description="when screening itself fails")
 

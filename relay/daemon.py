@@ -19,6 +19,7 @@ from relay import building, clock, scrape, sweep
 from relay import config as configuration
 from relay.binding import address_of, bind
 from relay.console import app as console
+from relay.console.server import settings
 from relay.errors import ConfigError, Fault, RelayError
 from relay.events import ConfigReloaded, Lifecycle
 from relay.feedback.intake import FeedbackDoor, Intake
@@ -231,19 +232,13 @@ class Daemon:
             parts.store,
             parts.directory,
             parts.config,
+            keyring=parts.keyring,
             metrics=self._render,
             ready=self.ready,
             now=clock.now,
+            emit=parts.metrics.emit,
         )
-        return uvicorn.Config(
-            app,
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            loop="none",
-            http="h11",
-        )
+        return settings(app)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Tell whether mail can be taken, and each part's health."""

@@ -91,6 +91,23 @@ class UpstreamFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryTried:
+    """Waiting mail was tried once at the customer's server."""
+
+    name: ClassVar[str] = "delivery"
+    level: ClassVar[str] = "info"
+    id: str
+    login: str
+    outcome: str  #: delivered, failed, deferred, in_doubt
+    attempt: int
+    delivered: int
+    failed: int
+    waiting: int
+    answer: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigReloaded:
     """The configuration was read again; `ok` false means that the old one stays."""
 
@@ -127,6 +144,7 @@ Event = (
     | ReportTaken
     | StandingChanged
     | UpstreamFailed
+    | DeliveryTried
     | ConfigReloaded
     | BugFound
     | Lifecycle

@@ -16,6 +16,7 @@ from relay.clock import now
 from relay.events import (
     BugFound,
     ConfigReloaded,
+    DeliveryTried,
     Event,
     LoginTried,
     MessageHandled,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ACTIONS = ("deliver", "tag", "hold", "refuse", "defer")
 OUTCOMES = ("forwarded", "queued", "held", "refused", "deferred")
+DELIVERIES = ("delivered", "failed", "deferred", "in_doubt")
 STAGES = ("screen", "stamp", "forward", "total")
 REFUSALS = ("standing", "upstream", "suppressed", "limit", "identity")
 KINDS = ("complaint", "bounce", "unknown")
@@ -80,6 +82,12 @@ class Metrics:
         self.upstream_failures = Counter(
             "gatepost_upstream_failures", "Customers' servers that could not be used.", registry=self.registry
         )
+        self.deliveries = Counter(
+            "gatepost_outbox_deliveries",
+            "Attempts to deliver waiting mail.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.bugs = Counter("gatepost_bugs", "Exceptions that nobody expected.", registry=self.registry)
         self.sessions = Gauge(
             "gatepost_sessions", "Open SMTP sessions.", ["listener"], registry=self.registry
@@ -111,6 +119,8 @@ class Metrics:
             self.sessions.labels(listener)
         for ok in ("true", "false"):
             self.logins.labels(ok)
+        for outcome in DELIVERIES:
+            self.deliveries.labels(outcome)
 
     def emit(self, event: Event) -> None:
         """Record one event: its log line and its metrics."""
@@ -131,7 +141,7 @@ class Metrics:
         """Return the families as /metrics shows them."""
         return generate_latest(self.registry)
 
-    def _count(self, event: Event) -> None:
+    def _count(self, event: Event) -> None:  # noqa: C901 - one case an event
         match event:
             case MessageHandled():
                 self._message_children[event.action, event.outcome].inc()
@@ -150,6 +160,8 @@ class Metrics:
                 self.standings.labels(event.to_state).inc()
             case UpstreamFailed():
                 self.upstream_failures.inc()
+            case DeliveryTried():
+                self.deliveries.labels(event.outcome).inc()
             case ConfigReloaded():
                 self.reload_ok.set(1 if event.ok else 0)
             case BugFound():

@@ -24,10 +24,12 @@ from relay.commands.context import (
 from relay.errors import NotFound
 from relay.model import AccountClass, Level
 from relay.smtp.auth import Passwords
-from relay.store import accounts, complaints, decisions
+from relay.store import accounts, decisions, tallies
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from relay.keyring import Keyring
 
 _WEAK_PASSWORD_LENGTH = 10
 
@@ -142,7 +144,7 @@ def list_accounts(context: Context, customer_name: str | None, as_json: bool) ->
     click.echo("\n".join(table(rows, ("login", "customer", "class", "standing", "reason"))))
 
 
-def _account_json(tx: Connection, login: str) -> dict[str, Any]:
+def _account_json(tx: Connection, keyring: Keyring, login: str) -> dict[str, Any]:
     found = accounts.account(tx, login)
     standing = found.effective
     evidence: dict[str, Any] = {}
@@ -151,7 +153,7 @@ def _account_json(tx: Connection, login: str) -> dict[str, Any]:
             evidence = {"case_id": standing.case_id, **decisions.case(tx, standing.case_id).evidence}
         except NotFound:
             evidence = {"case_id": standing.case_id}
-    tally = dataclasses.asdict(complaints.tally_of(tx, found.id, clock.now()))
+    tally = dataclasses.asdict(tallies.tally_of(tx, keyring, found, clock.now()))
     return {
         "login": found.login,
         "customer": found.customer.name,
@@ -169,7 +171,7 @@ def _account_json(tx: Connection, login: str) -> dict[str, Any]:
 def show_account(context: Context, login: str, as_json: bool) -> None:
     """Show an account's standing, the evidence for it and the numbers that it is judged by."""
     with context.read() as tx:
-        data = _account_json(tx, login)
+        data = _account_json(tx, context.keyring, login)
     show(data, as_json)
 
 
