@@ -44,6 +44,13 @@ def anything(value: object) -> object:
     return value
 
 
+def tables(value: object) -> list[object]:
+    """Read a list of tables, written as [[name]]; ValueError unless it is a list."""
+    if not isinstance(value, list):
+        raise ValueError("must be a list of tables, each under its own [[...]]")  # noqa: TRY004 - a fault
+    return value
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return ` (did you mean X?)`, or nothing where no known name is near."""
     near = difflib.get_close_matches(given, list(known), 1)

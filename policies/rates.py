@@ -1,4 +1,4 @@
-"""How much may be sent how fast: GCRA buckets, the caps of a class and first-time-recipient budgets.
+"""How much may be sent how fast: GCRA buckets, one integer each.
 
 A bucket is one moment: when everything taken so far will have been paid back at the limit's pace (the generic
 cell rate algorithm of ITU-T I.371). What is reserved at RCPT and not sent is refunded.
@@ -84,52 +84,6 @@ def take_all(
 def refund(bucket: Bucket, cost: int, limit: Limit) -> Bucket:
     """Give back what was reserved and not used; a bucket never holds more than its limit."""
     return Bucket(max(bucket.paid_back_at_ns - cost * limit.interval_ns, 0))
-
-
-# -- what a class of account may do --
-
-
-@dataclass(frozen=True, slots=True)
-class ClassCaps:
-    """What an account of one class may do unless it was given more."""
-
-    recipients_per_message: int
-    #: recipients a day that it never wrote to before: while it is new, and after that; None: no budget
-    first_time_learning: int | None = None
-    first_time: int | None = None
-
-
-#: an account of class person is new for so long
-LEARNING = timedelta(days=14)
-
-CLASSES: dict[str, ClassCaps] = {
-    # RFC 5321 §4.5.3.1.8: a hundred recipients are always taken
-    "person": ClassCaps(100, first_time_learning=50, first_time=200),
-    "app": ClassCaps(1000),
-    "bulk": ClassCaps(1000),
-    "list": ClassCaps(1000),
-}
-
-
-def recipients(klass: str, given: int, override: int | None = None) -> Decision[Take]:
-    """Decide whether a message may have its `given` recipients."""
-    cap = override if override is not None else CLASSES[klass].recipients_per_message
-    numbers = {"recipients": given, "cap": cap}
-    if given <= cap:
-        return Decision(Take.TAKEN, "", numbers)
-    return Decision(Take.NEVER, f"more than {cap} recipients in one message", numbers)
-
-
-def first_time_limit(klass: str, age: timedelta, override: int | None = None) -> Limit | None:
-    """Return the budget of first-time recipients a day of an account of that age, or None without one.
-
-    It is reserved at RCPT, across all sessions, and refunded for a recipient that was not relayed.
-    """
-    caps = CLASSES[klass]
-    daily = caps.first_time_learning if age < LEARNING else caps.first_time
-    if override is not None:
-        daily = override
-    return Limit(daily, timedelta(days=1), "first-time recipients") if daily is not None else None
 
 
 #: what a throttled account's waiting mail leaves at, and what an account just back from a switch-off may send
