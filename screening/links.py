@@ -21,6 +21,9 @@ _URL_TAIL = re.compile(r"[^\s<>\"'`{}|^\x00-\x20\u00a0\u200b-\u200f\u2028\u2029]
 _NUMERIC = re.compile(r"(?:0[xX][0-9a-fA-F]+|\d+)(?:\.(?:0[xX][0-9a-fA-F]+|\d+)){0,3}")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]+")
 _DROPPED = dict.fromkeys((0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF))
+_SAFELINK = re.compile(r"[?&](?:amp;)?url=([^&\s]+)")
+_DEFENSE2 = re.compile(r"[?&](?:amp;)?u=([^&\s]+)")
+_DEFENSE3 = re.compile(r"__(https?:/.*?)__;")
 #: schemes with a host that opens in a browser or file manager
 _WEB = frozenset({"http", "https", "ftp", "file", "smb"})
 
@@ -98,6 +101,20 @@ def _ipv4(host: str) -> str:
         return ""
 
 
+def unwrapped(href: str, host: str) -> str:
+    """Return the address inside a link that a mail filter rewrote, "" if none did."""
+    if host.endswith(".safelinks.protection.outlook.com"):
+        found = _SAFELINK.search(href)
+        return unquote(found[1]) if found is not None else ""
+    if host.startswith("urldefense."):
+        found = _DEFENSE3.search(href)
+        if found is not None:
+            return found[1].replace(":/", "://", 1).replace(":///", "://", 1)
+        found = _DEFENSE2.search(href)
+        return unquote(found[1].replace("-", "%").replace("_", "/")) if found is not None else ""
+    return ""
+
+
 def make(href: str, text: str, source: str, tag: str = "") -> Link | None:
     """Return the link that a browser would follow, None where there is nothing to open."""
     href = href[:MAX_URL]
@@ -115,6 +132,9 @@ def make(href: str, text: str, source: str, tag: str = "") -> Link | None:
     for stop in "/?#\\":
         authority = authority.partition(stop)[0]
     host = normal_host(authority)
+    inner = unwrapped(href, host)
+    if inner.startswith(("http://", "https://")):
+        host = normal_host(inner.partition("://")[2].partition("/")[0].partition("?")[0])
     return Link(href, text, host, registrable(host), source, tag)
 
 

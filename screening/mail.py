@@ -174,6 +174,8 @@ class Mail:
             text = decode(part.data[: 4 * room[is_html]], part.charset)[: room[is_html]]
             room[is_html] -= len(text)
             (rich if is_html else plain).append(text)
+            if not is_html and text[:200].lstrip()[:1] == "<" and "</" in text:
+                rich.append(text)  # HTML under a false label: some programs show it as such
         return "\n".join(plain), "\n".join(rich)
 
     @property

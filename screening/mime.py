@@ -185,14 +185,15 @@ class _Walker:
         else:
             self.oddities.add("boundary never used")
             outside.append((entity.start, entity.stop))
-        self.keep_outside(outside, entity.depth)
+        self.keep_outside(outside, entity.start, entity.depth)
         self.queue_children(ranges, entity, media)
 
-    def keep_outside(self, outside: list[tuple[int, int]], depth: int) -> None:
-        for start, stop in outside:
+    def keep_outside(self, outside: list[tuple[int, int]], first: int, depth: int) -> None:
+        for index, (start, stop) in enumerate(outside):
             text = self.raw[start:stop].strip()
             if len(text) > NOTICE_BYTES or b"://" in text:
-                self.oddities.add("text outside the parts")
+                # lists append their footers behind the last part: only what stands in front is odd
+                self.oddities.add("text before the parts" if index == 0 and start == first else "text behind")
                 self.parts.append(Part("text/plain", (), "", "outside", text, depth))
 
     def queue_children(self, ranges: list[tuple[int, int]], entity: _Entity, media: str) -> None:

@@ -17,11 +17,18 @@ from screening.plain import folded
 #: Bound on the memory of one part's automaton; RE2 falls back to a slower linear search within it.
 MAX_MEMORY_BYTES = 64 * 1024 * 1024
 
+#: What a mail is about is said at its start: a long newsletter touches on everything somewhere.
+OPENING = 2500
+
 _HEADER_SCAN = 32 * 1024
 
 
 def _said(mail: Mail) -> str:
     return f"{folded(mail.subject)}\n{mail.folded}"[:MAX_TEXT]
+
+
+def _opening(mail: Mail) -> str:
+    return _said(mail)[:OPENING]
 
 
 def _from(mail: Mail) -> str:
@@ -42,9 +49,11 @@ def _files(mail: Mail) -> str:
     return "\n".join(names)
 
 
-#: The parts of a mail that patterns may name. `text` is the subject and all shown text.
+#: The parts of a mail that patterns may name. `text` is the subject and all shown text, `opening`
+#: its first 2500 characters.
 PARTS: dict[str, Callable[[Mail], str]] = {
     "subject": lambda mail: folded(mail.subject),
+    "opening": _opening,
     "from": _from,
     "text": _said,
     "html": lambda mail: mail.html,

@@ -7,6 +7,7 @@ import re
 from screening.magic import MOUNTS, PACKED, PROGRAMS, RUNS, ending
 from screening.mail import Mail
 from screening.rule import rule
+from screening.rules.headers import random_looking
 
 _EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 _GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
@@ -223,6 +224,45 @@ def locked_archive_with_key(mail: Mail) -> str | None:
         return None
     found = _PASSWORD.search(mail.folded[:20_000])
     return found[0] if found is not None and locked else None
+
+
+@rule(
+    score=3.0,
+    group="malware",
+    hits=[{"text": "Senha: 123", "files": {"nota.pdf": "%PDF-1.4"}}],
+    misses=[{"text": "The code is: main.py", "files": {"a.txt": "x"}}],
+)
+def locked_document_with_key(mail: Mail) -> str | None:
+    """A document is attached and the text gives a password for it."""
+    if not any(a.kind in ("pdf", "ole", "zip") for a in mail.attachments):
+        return None
+    found = _DOCUMENT_KEY.search(mail.folded[:5000])
+    return found[0] if found is not None else None
+
+
+_DOCUMENT_KEY = re.compile(
+    r"\b(?:password|passwort|kennwort|senha|contrase\u00f1a|wachtwoord|mot de passe)\b\s*(?:is|ist|\u00e9|:|=|es|est)*\s*[:=]?\s*\w*\d\w*",
+    re.IGNORECASE,
+)
+
+
+@rule(
+    score=1.5,
+    hits=[{"files": {"MIOoXvzKids.pdf": "%PDF-1.4"}}, {"files": {"3MDsFeNQ6L0KElIBT.pdf": "%PDF-1.4"}}],
+    misses=[{"files": {"Invoice-2024.pdf": "%PDF-1.4"}}, {"files": {"IMG20240101.jpg": "hex:ffd8ffe0"}}],
+)
+def random_file_name(mail: Mail) -> str | None:
+    """An attached document's name is letters and digits that no person chose."""
+    for attachment in mail.attachments:
+        stem = attachment.filename.rpartition(".")[0]
+        if (
+            attachment.kind in ("pdf", "zip", "ole", "html")
+            and 8 <= len(stem) <= 60
+            and not mail.has("in-reply-to")
+        ):
+            if any(len(word) >= 8 and random_looking(word, 3) for word in re.split(r"[ ._()-]", stem)):
+                return attachment.filename
+    return None
 
 
 @rule(

@@ -181,7 +181,7 @@ def password_form(mail: Mail) -> str | None:
 
 
 @rule(
-    score=1.2,
+    score=0.5,
     hits=[{"html": "<form action='https://a.example/'><input name=q></form>"}],
     misses=[{"html": "<p>Fill in the form on our site</p>"}],
 )
@@ -221,9 +221,9 @@ def refresh_in_mail(mail: Mail) -> str | None:
     ],
     misses=[{"text": "hello"}],
 )
-def text_outside_parts(mail: Mail) -> str | None:
-    """Text stands outside the message's parts, where only some programs show it."""
-    return "text outside the parts" if "text outside the parts" in mail.oddities else None
+def text_before_parts(mail: Mail) -> str | None:
+    """Text stands before the message's first part, where only some programs show it."""
+    return "text before the first part" if "text before the parts" in mail.oddities else None
 
 
 @rule(
@@ -246,4 +246,82 @@ _BROKEN = frozenset(
         "bad content type",
         "encoded message",
     ]
+)
+
+
+@rule(
+    score=1.0,
+    hits=[{"text": "<html><body><p>Dear client, <a href='https://a.example/'>log in</a></p></body></html>"}],
+    misses=[{"text": "Use <p> for paragraphs."}],
+)
+def html_as_plain(mail: Mail) -> str | None:
+    """A part labelled plain text is HTML."""
+    start = mail.plain[:300].lstrip().lower()
+    tagged = start.startswith(
+        ("<html", "<!doctype", "<p>", "<p ", "<div", "<body", "<table", "<center", "<xml", "<head", "<meta")
+    )
+    return start[:60] if tagged and "</" in mail.plain else None
+
+
+@rule(
+    score=1.2,
+    hits=[{"text": "Hi https://x.example/a"}],
+    misses=[
+        {"text": "Hi https://www.acme.example/a"},
+        {"text": "Hi https://x.example/", "headers": {"In-Reply-To": "<1@x.example>"}},
+    ],
+)
+def little_text_foreign_link(mail: Mail) -> str | None:
+    """A few words and a link that is not the sender's, out of the blue."""
+    if mail.has("in-reply-to") or mail.has("references") or len(mail.folded) > 250 or mail.has("list-id"):
+        return None
+    hosts = {link.domain for link in mail.clickable if link.domain}
+    if len(hosts) != 1 or mail.author_domain in hosts:
+        return None
+    return next(iter(hosts))
+
+
+@rule(
+    score=2.5,
+    group="disguise",
+    hits=[
+        {"text": "Dear {{first_name}}, 1. __Random_anm[10,s] 2. __Random_num[8]"},
+        {"subject": "[[FIRSTNAME]] your parcel"},
+    ],
+    misses=[{"text": "Use %s and {0} in the template {{ x }}"}],
+)
+def template_leftovers(mail: Mail) -> str | None:
+    """Names of a mass mailer's template were left unfilled."""
+    found = _LEFTOVER.search(f"{mail.subject}\n{mail.folded[:20_000]}")
+    return found[0] if found is not None else None
+
+
+_LEFTOVER = re.compile(
+    r"__?ran[od]{2}m\w*\[|\[\[(?:first|last|full)?_?(?:name|e-?mail)\]\]|\{\{ ?(?:first_?name|name|e-?mail|to|link) ?\}\}"
+    r"|%%(?:first|last|full)?_?(?:name|e-?mail)\w*%%|\[(?:rand(?:om)?|mail|to|domain|ran)_?\w*(?:\[|\])|%rnd_|\{%?(?:spin|rand)|##(?:link|email|name)##",
+    re.IGNORECASE,
+)
+
+
+@rule(
+    score=2.5,
+    hits=[
+        {"text": "Username: www.free-btc.example - 1.330 BTC"},
+        {"text": "Hola gana 500$ en https://x.example/, gracias por registrarse"},
+    ],
+    misses=[{"text": "Hello Anna, see https://acme.example/"}, {"text": "Hi Bob,\nhttps://acme.example/"}],
+)
+def link_in_name_field(mail: Mail) -> str | None:
+    """A web form's field for a name was filled with a link or money."""
+    found = _FORM_NAME.search(mail.folded[:600])
+    if found is None:
+        return None
+    return found[0]
+
+
+_FORM_NAME = re.compile(
+    r"\b(?:user ?name|login|name|nombre|nom|nome)\s*:\s*[^:]{0,60}?(?:https?://|www\.|\bbtc\b|\bbitcoin)"
+    r"|^(?:hi|hello|hola|dear|welcome|bonjour|ol\u00e1|hallo|thank you)\W+(?=[^.!?\n]{0,120}(?:\$|\u20ac|btc|\u7f51|win|gana|free|\d%))"
+    r"[^.!?\n]{0,120}?(?:https?://|www\.)",
+    re.IGNORECASE,
 )

@@ -34,7 +34,18 @@ def bulk_without_list_headers(mail: Mail) -> str | None:
         {
             "to": ", ".join(
                 f"{name}@shop.example"
-                for name in ["adam", "alan", "albert", "alex", "alfred", "alice", "amy", "anna", "anton", "arno"]
+                for name in [
+                    "adam",
+                    "alan",
+                    "albert",
+                    "alex",
+                    "alfred",
+                    "alice",
+                    "amy",
+                    "anna",
+                    "anton",
+                    "arno",
+                ]
             )
         }
     ],
@@ -46,6 +57,9 @@ def harvested_recipients(mail: Mail) -> str | None:
     if len(addresses) < 10:
         addresses = [box.address for name in ("to", "cc") for box in mail.mailboxes(name)]
     if len(addresses) < 10 or mail.has("in-reply-to"):
+        return None
+    addresses = list(dict.fromkeys(addresses))
+    if len(addresses) < 10:
         return None
     locals_, _, domain = zip(*(address.lower().rpartition("@") for address in addresses[:200]), strict=True)
     if len(set(domain)) > 2 or list(locals_) != sorted(locals_):

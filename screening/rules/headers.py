@@ -21,7 +21,7 @@ _MESSAGE_ID = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
 _VOWELS = frozenset("aeiouyAEIOUY")
 _MASS = re.compile(
     r"bulk|mass ?mail|\bblast|group mail|emailer|sendblaster|turbo|atomic|dark ?mail|the ?bat! \(v1|smart_send"
-    r"|phpmailer \[version 1\.7|leaf ?phpmailer|custom mailer|mailsender|advanced mail|outlook express",
+    r"|phpmailer \[version 1\.7|leaf ?phpmailer|custom mailer|mailsender|advanced mail",
     re.IGNORECASE,
 )
 
@@ -346,6 +346,42 @@ def nobody_addressed(mail: Mail) -> str | None:
     return mail.header("to") or "no To field"
 
 
+@rule(
+    score=1.5,
+    hits=[{"subject": "Look at this          18273"}],
+    misses=[{"subject": "Look at this: 18273"}],
+)
+def subject_gap(mail: Mail) -> str | None:
+    """Subject ends in a code behind a wide gap."""
+    found = _GAP.search(mail.subject)
+    return found[1] if found is not None else None
+
+
+@rule(
+    score=1.5,
+    hits=[{"subject": "ADV: Cheap flights"}, {"subject": "[SPAM] Cheap flights"}],
+    misses=[{"subject": "Advent calendar"}, {"subject": "Spam filter news"}],
+)
+def subject_says_spam(mail: Mail) -> str | None:
+    """Subject itself says that this is advertising, or that a filter found spam."""
+    found = _SAYS_SPAM.search(mail.subject)
+    return found[0] if found is not None else None
+
+
+@rule(
+    score=0.8,
+    hits=[{"headers": {"Subject": None}}, {"subject": "  "}],
+    misses=[{"subject": "Hi"}],
+)
+def no_subject(mail: Mail) -> str | None:
+    """There is no subject."""
+    return None if mail.subject else "empty subject"
+
+
+_GAP = re.compile(r"\S {5,}\t?(\S{2,20})\s*$")
+_SAYS_SPAM = re.compile(
+    r"^\W*(?:adv\b\s*[:.\-]|\[?\W*spam\W*\]|\*+\s*spam\s*\*+|\{spam\??\})|\s{3,}adv\b", re.IGNORECASE
+)
 _BRACKETED = re.compile(r"\[(\d{1,3}\.\d{1,3}\.\d{1,3}\.\d{1,3})\]")
 _LONG = frozenset(
     {

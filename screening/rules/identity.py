@@ -12,7 +12,7 @@ from screening.links import known_suffix
 from screening.mail import Mail
 from screening.plain import folded, mixed_words
 from screening.rule import rule
-from screening.rules.headers import random_looking
+from screening.rules.headers import FREEMAIL, random_looking
 
 
 @lru_cache(maxsize=8192)
@@ -159,13 +159,15 @@ _THROWAWAY = (
 @rule(
     score=1.0,
     group="sender",
-    hits=[{"from": "Shop <newsletters.x9kq7wz@deals.example>"}, {"from": "X <q9TpA7k@acme.example>"}],
+    hits=[{"from": "Shop <newsletters.x9kq7w2z@deals.example>"}, {"from": "X <q9Tp4A7k@acme.example>"}],
     misses=[{"from": "Anna <anna.weber@acme.example>"}, {"from": "Shop <info2024@acme.example>"}],
 )
 def sender_random(mail: Mail) -> str | None:
     """The From address is letters and digits that no person chose."""
-    words = re.split(r"[._+=-]", mail.author.local)
-    if any(5 <= len(word) <= 24 and random_looking(word) and not word[-2:].isdigit() for word in words):
+    if "#" in mail.author.local or "=" in mail.author.local or mail.has("in-reply-to"):
+        return None  # a return path that carries codes, or a person who answers
+    words = re.split(r"[._+-]", mail.author.local)
+    if any(5 <= len(word) <= 24 and random_looking(word, 3) and not word[-2:].isdigit() for word in words):
         return mail.author.address
     return None
 
@@ -229,3 +231,38 @@ def brand_in_subject(mail: Mail) -> str | None:
     if not brand or brand in PLAIN_WORDS or owns(brand, mail.author_domain) or not mail.clickable:
         return None
     return None if any(owns(brand, link.domain) for link in mail.clickable) else mail.subject
+
+
+@rule(
+    score=1.5,
+    group="sender",
+    hits=[{"from": "Support Team <helpdesk.77@gmail.com>"}, {"from": "Aviso Importante <abc@hotmail.com>"}],
+    misses=[{"from": "Anna Weber <anna@gmail.com>"}, {"from": "Support <help@acme.example>"}],
+)
+def office_on_freemail(mail: Mail) -> str | None:
+    """The name is that of an office or company, the address a free one."""
+    if mail.author_domain not in FREEMAIL or mail.has("in-reply-to"):
+        return None
+    return mail.author.display if _OFFICE.search(folded(mail.author.display)) else None
+
+
+@rule(
+    score=1.5,
+    group="sender",
+    hits=[{"from": "Nota Emitida - 813704788758188 <a@acme.example>"}],
+    misses=[{"from": "Room 204 <a@acme.example>"}],
+)
+def number_in_name(mail: Mail) -> str | None:
+    """The sender's name contains a long number or code."""
+    name = mail.author.display
+    return name if "@" not in name and _LONG_NUMBER.search(name) else None
+
+
+_OFFICE = re.compile(
+    r"\b(?:support|suporte|team|service|services|bank|banco|aviso|nota|department|dept|alert|alerta|notification"
+    r"|notifica\w*|protocolo|office|admin\w*|security|seguran\w+|customer|billing|payment|pagamento|invoice|help ?desk"
+    r"|claims?|lottery|foundation|fund|loan|finance|financial|courier|delivery|update|account|conta|verification|prize"
+    r"|promo\w*|offer|casino|reward|bonus|company|inc|ltd|llc|corp|group|kundenservice|atendimento|comunicado)\b",
+    re.IGNORECASE,
+)
+_LONG_NUMBER = re.compile(r"\d{6,}|#\d{4,}|\[\d{4,}|\b(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z0-9]{8,}\b")

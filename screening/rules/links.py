@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import unicodedata
 
 from screening.brands import BRANDS, PLAIN_WORDS, owns
 from screening.links import Link, registrable
@@ -36,7 +37,6 @@ _FREE_HOSTS = (
     ".godaddysites.com",
     ".square.site",
     ".webflow.io",
-    ".blogspot.com",
     ".000webhostapp.com",
     ".ngrok.io",
     ".ngrok-free.app",
@@ -55,7 +55,6 @@ _FREE_HOSTS = (
     ".jimdosite.com",
     ".strikingly.com",
     ".yolasite.com",
-    ".gitbook.io",
     ".framer.app",
 )
 _BUCKETS = (
@@ -187,7 +186,7 @@ def link_to_bucket(mail: Mail) -> str | None:
 
 
 @rule(
-    score=1.5,
+    score=0.4,
     hits=[{"to": "bob@shop.example", "text": "https://a.example/login?email=bob@shop.example"}],
     misses=[{"to": "bob@shop.example", "text": "https://a.example/login"}],
 )
@@ -279,15 +278,15 @@ def _mixes(label: str) -> bool:
     score=1.2,
     hits=[
         {"text": "https://secure-login-account-update-verify.example/"},
-        {"text": "http://a.b.c.d.e.f.shop.example/"},
+        {"text": "http://a.b.c.d.e.f.g.shop.example/"},
     ],
     misses=[{"text": "https://www.my-shop.example/"}],
 )
 def link_to_long_host(mail: Mail) -> str | None:
-    """A link's host has four or more hyphens in one label, or six or more labels."""
+    """A link's host has three or more hyphens in one label, or seven or more labels."""
     for link in mail.clickable:
         host = link.host
-        if host.count(".") >= 5 and not host.replace(".", "").isdigit():
+        if host.count(".") >= 6 and not host.replace(".", "").isdigit():
             return link.href
         if host.count("-") >= 3 and any(
             label.count("-") >= 3 and "xn--" not in label for label in host.split(".")[:-1]
@@ -354,7 +353,7 @@ def links_all_foreign(mail: Mail) -> str | None:
     misses=[{"text": "https://x.example/articles/2026/03/how-to-grow-tomatoes-on-a-balcony-in-the-city"}],
 )
 def link_with_long_token(mail: Mail) -> str | None:
-    """The only links' addresses carry a hundred characters of code."""
+    """The only links' addresses carry ninety characters of code."""
     hosts = {link.domain for link in mail.clickable if link.domain}
     if len(hosts) > 2 or mail.author_domain in hosts:
         return None
@@ -364,3 +363,62 @@ def link_with_long_token(mail: Mail) -> str | None:
         if len(token) >= 90 and "-" not in token[:60] and link.host:
             return link.href
     return None
+
+
+@rule(
+    score=1.2,
+    hits=[{"text": "http://7f2b5.shop.example/?ubocuacuro=4FnLT71G9R8822a94su16ir6"}],
+    misses=[
+        {"text": "https://acme.example/?article=summer"},
+        {"text": "https://www.acme.example/?q=4FnLT71G9R8822a94su16ir6"},
+    ],
+)
+def link_with_code(mail: Mail) -> str | None:
+    """Every link to a foreign site carries a code of mixed letters and digits."""
+    seen = [link for link in mail.clickable if link.domain and link.domain != mail.author_domain]
+    if not seen or mail.has("in-reply-to") or mail.has("list-id") or len(seen) > 30:
+        return None
+    return seen[0].href if all(_CODE.search(link.path) for link in seen) else None
+
+
+_CODE = re.compile(r"(?=[A-Za-z0-9]*[0-9][A-Za-z]+[0-9])(?=[A-Za-z0-9]*[A-Za-z])[A-Za-z0-9]{14,}")
+
+
+@rule(
+    score=3.0,
+    group="disguise",
+    hits=[{"html": "<a href='http://\U0001d7dc.rentals.example/x'>Open</a>"}],
+    misses=[{"html": "<a href='http://b\u00fccher.example/x'>Open</a>"}],
+)
+def link_in_styled_letters(mail: Mail) -> str | None:
+    """A link's address is written in letters that browsers silently replace."""
+    for link in mail.clickable:
+        if link.href.isascii():
+            continue
+        authority = link.href.partition("://")[2].partition("/")[0]
+        if not authority.isascii() and unicodedata.normalize("NFKC", authority) != unicodedata.normalize(
+            "NFC", authority
+        ):
+            return link.href
+    return None
+
+
+@rule(
+    score=1.5,
+    hits=[{"html": "<a href='mailto:out@x.example?subject=Remove'>here</a>"}],
+    misses=[{"html": "<a href='mailto:anna@acme.example?subject=Hello'>here</a>"}],
+)
+def mailto_removal(mail: Mail) -> str | None:
+    """A link writes a removal mail, instead of a List-Unsubscribe field."""
+    if mail.has("list-unsubscribe") or mail.has("list-id"):
+        return None
+    for link in mail.clickable:
+        if link.href[:7].lower() == "mailto:" and _REMOVAL.search(link.href):
+            return link.href
+    return None
+
+
+_REMOVAL = re.compile(
+    r"subject=[^&]{0,40}(?:remov|unsub|opt|take.?me.?off|delete)|^mailto:(?:remov|unsub|opt|delete)",
+    re.IGNORECASE,
+)

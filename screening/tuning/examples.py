@@ -70,7 +70,7 @@ def _placed(text: str, part: str) -> Mapping[str, Any]:
         return {"headers": {name: value.strip()}}
     if part == "from":
         return {"from": text}
-    return {part: text}
+    return {"text" if part == "opening" else part: text}
 
 
 def _encoded(text: str) -> str:
