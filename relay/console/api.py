@@ -122,7 +122,7 @@ async def account(login: str, asker: Asker, desk: DeskOf) -> shapes.AccountAnswe
     """Return one account, its standing on all three levels, the evidence for it, and its numbers now."""
     asker.needs(May.READ)
     now = desk.now()
-    file = await desk.store.query(lambda tx: read.account_file(tx, asker, login, now))
+    file = await desk.store.query(lambda tx: read.account_file(tx, desk.keyring, asker, login, now))
     found = file.account
     return shapes.AccountAnswer(
         login=found.login,

@@ -45,9 +45,9 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
     *,
     metrics: Callable[[], bytes],
     ready: Callable[[], tuple[bool, dict[str, Any]]],
+    keyring: Keyring,
     now: Callable[[], datetime] = clock.now,
     emit: Callable[[Event], None] = lambda event: None,  # noqa: ARG005
-    keyring: Keyring | None = None,
 ) -> FastAPI:
     """Return the application; uvicorn serves it with `proxy_headers=False` (the guard reads them itself)."""
     app = FastAPI(

@@ -76,7 +76,7 @@ class Desk:
     metrics: Callable[[], bytes]
     ready: Callable[[], tuple[bool, dict[str, Any]]]
     emit: Callable[[Event], None]
-    keyring: Keyring | None
+    keyring: Keyring
     words: Environment
     attempts: Attempts
     touches: Touches

@@ -123,6 +123,10 @@ class Guard:
         await self._serve(scope, _Bounded(receive), _Sealed(send, scope, request_id, https=https), headers)
 
     async def _serve(self, scope: Scope, receive: _Bounded, send: _Sealed, headers: Headers) -> None:
+        if "transfer-encoding" in headers and "content-length" in headers:
+            # two lengths are how one request hides in another (RFC 9112 §6.1)
+            await self._answer(scope, receive, send, 400, "The request has two lengths.")
+            return
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit() or int(length) > BODY_BYTES:
             await self._answer(scope, receive, send, 413, "The request is too long.")

@@ -132,12 +132,13 @@ async def account_page(
     now, place = desk.now(), shapes.Page(cursor=cursor).place()
 
     def work(tx: Connection) -> dict[str, Any]:
-        file = read.account_file(tx, visitor, login, now)
+        file = read.account_file(tx, desk.keyring, visitor, login, now)
         number = file.account.id
         return {
             "account": file.account,
             "case": file.case,
             "tally": file.tally,
+            "rates": file.rates,
             "messages": views.messages(tx, number, limit=20, cursor=place),
             "complaints": findings.complaints(tx, Sought(login=file.account.login), limit=10),
             "timeline": findings.cases(tx, Sought(), limit=20, subject=(Level.ACCOUNT, number)),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from policies.statistics import lower_bound
 from relay.errors import NotFound
-from relay.store import accounts, complaints, findings
+from relay.store import accounts, findings, tallies
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -15,8 +15,26 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from relay.console.desk import Visitor
+    from relay.keyring import Keyring
     from relay.model import Account
     from relay.store.viewed import CaseRow
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share that the ladder judges: never the bare quotient, but what is certain of it."""
+
+    name: str
+    part: int
+    whole: int
+    #: the true share is at least this, with 95 % and with 99.9 % certainty (0..1)
+    at_least_95: float
+    at_least_999: float
+
+    @property
+    def plain(self) -> float:
+        """Return the bare quotient (0..1)."""
+        return self.part / self.whole if self.whole else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +43,8 @@ class AccountFile:
 
     account: Account
     case: CaseRow | None
-    tally: dict[str, Any]
+    tally: dict[str, int]
+    rates: tuple[Rate, ...]
 
 
 def account(tx: Connection, visitor: Visitor, login: str) -> Account:
@@ -36,24 +55,23 @@ def account(tx: Connection, visitor: Visitor, login: str) -> Account:
     return found
 
 
-def account_file(tx: Connection, visitor: Visitor, login: str, now: datetime) -> AccountFile:
+def _rate(name: str, part: int, whole: int) -> Rate:
+    if part == 0 or whole == 0:
+        return Rate(name, part, whole, 0.0, 0.0)
+    at_least = (lower_bound(min(part, whole), whole, certainty) for certainty in (0.95, 0.999))
+    return Rate(name, part, whole, *at_least)
+
+
+def account_file(
+    tx: Connection, keyring: Keyring, visitor: Visitor, login: str, now: datetime
+) -> AccountFile:
     """Return everything that a decision about the account is made from; NotFound."""
     found = account(tx, visitor, login)
     case_id = found.effective.case_id
     case = findings.case_by_id(tx, case_id, only=visitor.only) if case_id else None
-    return AccountFile(found, case, plain(complaints.tally_of(tx, found.id, now)))
-
-
-def plain(value: Any) -> dict[str, Any]:
-    """Return a dataclass as names and values that JSON can hold."""
-    return {name: _json(part) for name, part in dataclasses.asdict(value).items()}
-
-
-def _json(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, dict):
-        return {_json(key) if isinstance(key, bytes) else key: _json(part) for key, part in value.items()}
-    if isinstance(value, set | frozenset | tuple | list):
-        return [_json(part) for part in value]
-    return value
+    tally = tallies.tally_of(tx, keyring, found, now)
+    rates = (
+        _rate("complaints", tally.votes, tally.relayed_to_reporters),
+        _rate("hard bounces", tally.hard_bounces, tally.relayed_30d),
+    )
+    return AccountFile(found, case, tally.numbers(), rates)

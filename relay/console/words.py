@@ -42,20 +42,42 @@ GRADE_WORDS = {
 
 #: Numbers of tallies and evidence, as people say them; what is not here is shown by its name.
 NUMBER_WORDS = {
-    "votes": "complaints that count (grade A)",
-    "relayed_to_reporters": "relayed to the reporters' domains",
-    "reporters": "reporters among the complaints",
+    "votes": "complaints that count, 30 days",
+    "relayed_to_reporters": "recipients at the reporters' domains, 30 days",
+    "reporters": "reporters among them",
+    "votes_7d": "complaints that count, 7 days",
+    "relayed_to_reporters_7d": "recipients at the reporters' domains, 7 days",
+    "reporters_7d": "reporters among them, 7 days",
     "grade_b": "complaints by token alone (grade B)",
-    "relayed_7d": "relayed in 7 days",
-    "relayed_30d": "relayed in 30 days",
-    "hard_bounces": "hard bounces",
-    "unknown_recipients_1h": "unknown recipients in 1 h",
-    "attempts_1h": "recipients tried in 1 h",
-    "networks_24h": "client networks in 24 h",
-    "countries_24h": "countries in 24 h",
-    "rate": "rate",
-    "bound": "rate that is at least certain",
-    "confidence": "certainty",
+    "relayed_7d": "recipients relayed, 7 days",
+    "relayed_30d": "recipients relayed, 30 days",
+    "busiest_day_30d": "recipients on the busiest of 30 days",
+    "hard_bounces": "recipients that do not exist (hard bounces)",
+    "messages_10m": "messages, 10 min",
+    "messages_1h": "messages, 1 h",
+    "attempts_10m": "recipients asked for, 10 min",
+    "attempts_1h": "recipients asked for, 1 h",
+    "attempts_24h": "recipients asked for, 24 h",
+    "relayed_1h": "recipients relayed, 1 h",
+    "relayed_24h": "recipients relayed, 24 h",
+    "spam_bodies_10m": "different spam-like bodies, 10 min",
+    "spam_bodies_1h": "different spam-like bodies, 1 h",
+    "spam_messages_10m": "spam-like messages, 10 min",
+    "spam_recipients_10m": "recipients of one spam-like body, 10 min",
+    "unknown_recipients_1h": "unknown recipients, 1 h",
+    "first_time_recipients_1h": "first-time recipients, 1 h",
+    "first_time_recipients_24h": "first-time recipients, 24 h",
+    "refusals_1h": "refused for content or sender, 1 h",
+    "auth_failures_1h": "wrong passwords, 1 h",
+    "networks_24h": "client networks, 24 h",
+    "countries_24h": "countries, 24 h",
+    "new_networks_24h": "client networks never seen before, 24 h",
+    "accounts": "accounts",
+    "accounts_fallen_24h": "accounts switched off, 24 h",
+    "state": "standing before",
+    "klass": "class of the account",
+    "half_open": "on probation after a return",
+    "automatic_returns_30d": "automatic returns, 30 days",
 }
 
 
@@ -98,7 +120,8 @@ def size(count: int) -> str:
 
 def share(value: float) -> str:
     """Say a rate (0..1) in per cent, fine enough for complaint rates."""
-    return f"{value * 100:.3g} %"
+    percent = value * 100
+    return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.2f} %"
 
 
 def thousands(value: object) -> str:

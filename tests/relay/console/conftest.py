@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from argon2 import PasswordHasher
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from relay import ids
@@ -14,7 +16,7 @@ from relay.config import Config, ConsoleConfig
 from relay.console.app import create
 from relay.keyring import Key, Keyring
 from relay.model import Account, Customer, Level, State
-from relay.store import accounts, journal, staff, switch
+from relay.store import accounts, audit, journal, schema, staff, switch, tokens
 from relay.store.engine import Store
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ _CSRF = re.compile(r'name="csrf" value="([0-9a-f]+)"')
 
 @dataclass
 class World:
-    """A migrated store with two customers, an account each, one person a role, and a clock that stands still."""
+    """A migrated store: two customers, an account each, one person a role; and a clock that stands still."""
 
     store: Store
     folder: Path
@@ -56,7 +58,9 @@ class World:
             keyring=self.keyring,
         )
 
-    def client(self, app: FastAPI | None = None, *, ip: str = "192.0.2.10", https: bool = False) -> TestClient:
+    def client(
+        self, app: FastAPI | None = None, *, ip: str = "192.0.2.10", https: bool = False
+    ) -> TestClient:
         scheme = "https" if https else "http"
         return TestClient(
             app or self.app(),
@@ -92,15 +96,18 @@ class World:
         """Journal one message of an account and return its id."""
         sender = self.account(login)
         message_id = ids.message_id(self.now)
-        facts: dict[str, Any] = {"action": "deliver", "recipient_count": 1, "recipients": b"h" * 32, "size": 900}
+        facts: dict[str, Any] = {
+            "action": "deliver",
+            "recipient_count": 1,
+            "recipients": b"h" * 32,
+            "size": 900,
+        }
         row = journal.JournalRow(message_id, sender.id, sender.customer.id, self.now, **(facts | more))
         with self.store.begin() as tx:
             journal.append(tx, [row])
         return message_id
 
     def audit(self) -> list[tuple[str, str, str]]:
-        from relay.store import audit
-
         with self.store.read() as tx:
             return [(entry.who, entry.action, entry.object) for entry in audit.entries(tx, limit=500)]
 
@@ -121,15 +128,19 @@ def log_in(client: TestClient, name: str, password: str = PASSWORD, **fields: st
 
 @pytest.fixture(scope="session")
 def furnished_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hashing four passwords takes a fifth of a second: once is enough."""
+    """One database for all tests; its passwords are hashed cheaply, argon2id in earnest takes 0.2 s."""
     folder = tmp_path_factory.mktemp("console")
     store = Store("sqlite:///gatepost.db", folder)
     store.migrate()
     with store.begin() as tx:
         for role in ROLES:
             staff.add(tx, START, role, PASSWORD, role=role)
+        cheap = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
+        tx.execute(update(schema.staff).values(password_hash=cheap))
         for name in ("acme", "globex"):
-            accounts.add_customer(tx, START, name, hosts=["127.0.0.1:2525"], contact=f"postmaster@{name}.example")
+            accounts.add_customer(
+                tx, START, name, hosts=["127.0.0.1:2525"], contact=f"postmaster@{name}.example"
+            )
             accounts.add_account(
                 tx, START, f"anna@{name}.example", customer=name, password_hash="x", fingerprint=b"f" * 16
             )
@@ -148,7 +159,6 @@ def world(furnished_file: Path, tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def token(world: World) -> Callable[..., dict[str, str]]:
     """Makes API tokens; returns the header that carries one."""
-    from relay.store import tokens
 
     def make(*scopes: str, customer: str = "", **more: Any) -> dict[str, str]:
         owner = world.customer(customer).id if customer else None
