@@ -10,7 +10,6 @@ import click
 from relay import clock
 from relay.commands.context import Context, emit, fail, json_option, pass_context, reporting_errors, table
 from relay.errors import NotFound
-from relay.feedback import explain as explaining
 from relay.feedback.intake import Intake
 from relay.signing import dkim as signing
 from relay.store import accounts, audit, dkim_keys, reporters
@@ -168,6 +167,8 @@ def explain(context: Context, identifier: str, as_json: bool) -> None:
 
     Exits 1 if the stored numbers no longer lead to the stored decision.
     """
+    from relay.feedback import explain as explaining
+
     with context.read() as tx:
         found = explaining.explain(tx, identifier)
     if as_json:
