@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Commands of one client in a row before others get their turn.
+_TURN_COMMANDS = 8
 _PENALTY_SECONDS = 1.0
 #: A wrong login is answered no sooner, whether or not it exists, whatever had to be asked.
 _WRONG_LOGIN_SECONDS = 0.25
@@ -66,14 +68,15 @@ class Conversation(Wire):
         """Greet, then one command after the other until the client goes or is sent away."""
         self.client.tls = self.tls_version
         self._out.append(self.listener.greeting)
-        settings = self.listener.settings
         served = 0
         while True:
+            settings = self.listener.settings
             trusted = self.client.login is not None or not self.listener.door.needs_login
             line = await self.next_line(settings.command_seconds if trusted else settings.greeting_seconds)
-            await self._run(line)
+            await self._command(line)
             served += 1
-            await self.take_turns(served)
+            if served % _TURN_COMMANDS == 0 or self.must_pause:
+                await self.take_turns()
 
     async def leave(self) -> None:
         """Drop an open transaction and give the place back."""
@@ -95,21 +98,21 @@ class Conversation(Wire):
         """Count it."""
         self.listener.note(Event.TLS_FAILED)
 
-    async def _run(self, line: Line) -> None:
+    def _command(self, line: Line) -> Awaitable[None]:
+        """Return what runs a line."""
         if line.fault:
             if line.fault & FATAL:
                 raise HangUp(replies.BROKEN_LINE)
-            return await self.wrong(replies.LINE_TOO_LONG)
+            return self.wrong(replies.LINE_TOO_LONG)
         verb, _, argument = line.data.partition(b" ")
-        verb = verb.upper()
-        run = self.commands.get(verb)
+        run = self.commands.get(verb) or self.commands.get(verb.upper())
         if run is None:
-            if verb in _NOT_SMTP:
+            if verb.upper() in _NOT_SMTP:
                 raise HangUp(replies.NOT_HTTP)
-            return await self.wrong(replies.BAD_COMMAND)
-        if len(line.data) > grammar.COMMAND_OCTETS and verb != b"AUTH":
-            return await self.wrong(replies.LINE_TOO_LONG)
-        return await run(self, argument)
+            return self.wrong(replies.BAD_COMMAND)
+        if len(line.data) > grammar.COMMAND_OCTETS and verb.upper() != b"AUTH":
+            return self.wrong(replies.LINE_TOO_LONG)
+        return run(self, argument)
 
     async def wrong(self, reply: Reply) -> None:
         """Refuse a command; errors get slow, then end the session."""

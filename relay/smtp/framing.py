@@ -14,7 +14,7 @@ and Lines again. Memory: what was fed and not yet asked for, plus four bytes.
 
 from __future__ import annotations
 
-from enum import Enum, IntFlag, auto
+from enum import IntFlag
 from typing import NamedTuple
 
 #: Longest command line with its CRLF; AUTH may need 12,288 octets (RFC 4954 §4), others get less.
@@ -62,12 +62,8 @@ class End(NamedTuple):
     size: int
 
 
-class _State(Enum):
-    LINE = auto()
-    DATA = auto()
-    CHUNK = auto()
-    SKIP = auto()
-    DROP = auto()
+#: what the next bytes are
+_LINE, _DATA, _CHUNK, _SKIP, _DROP = range(5)
 
 
 class Reader:
@@ -92,7 +88,7 @@ class Reader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._state = _State.LINE
+        self._state = _LINE
         # the line being read
         self._scanned = self._dropped = 0
         self._line_fault = Fault.NONE
@@ -103,7 +99,7 @@ class Reader:
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
-        if self._state is not _State.DROP:
+        if self._state != _DROP:
             self._buffer += data
 
     @property
@@ -113,15 +109,15 @@ class Reader:
 
     def next(self) -> Line | Piece | End | None:
         """Return the next event, or None when more bytes are needed."""
-        if self._state is _State.LINE:
+        if self._state == _LINE:
             return self._line()
         if self._ended:
             return self._finish()
-        if self._state is _State.DATA:
+        if self._state == _DATA:
             return self._data()
-        if self._state is _State.CHUNK:
+        if self._state == _CHUNK:
             return self._chunk()
-        if self._state is _State.SKIP:
+        if self._state == _SKIP:
             return self._skip()
         return None
 
@@ -136,21 +132,21 @@ class Reader:
         """Read what follows as message text until CRLF.CRLF."""
         self.begin(limit)
         self._start = True
-        self._state = _State.DATA
+        self._state = _DATA
 
     def chunk(self, octets: int, *, last: bool) -> None:
         """Read the next `octets` as text of the message that `begin` started (RFC 3030 §2)."""
         self._remaining, self._last = octets, last
-        self._state = _State.CHUNK
+        self._state = _CHUNK
 
     def skip(self, octets: int) -> None:
         """Throw the next `octets` away; End comes after them."""
         self._remaining = octets
-        self._state = _State.SKIP
+        self._state = _SKIP
 
     def drop(self) -> None:
         """Forget everything, now and for ever: the connection is being closed."""
-        self._state = _State.DROP
+        self._state = _DROP
         self._buffer.clear()
 
     def take_prefix(self, octets: int) -> bytes:
@@ -167,23 +163,39 @@ class Reader:
 
     def _line(self) -> Line | None:
         buffer = self._buffer
-        end = buffer.find(b"\n", self._scanned) + 1
-        if self._dropped + (end or len(buffer)) > FLOOD_OCTETS:
-            self.drop()
-            return Line(b"", Fault.LONG | Fault.FLOOD)
-        if not end:
+        last = buffer.find(b"\n", self._scanned)
+        if last < 0:
             self._scanned = len(buffer)
-            if self._scanned > LINE_OCTETS:
-                self._shorten()
-            return None
-        raw = bytes(buffer[:end])
-        del buffer[:end]
-        fault = self._line_fault | _line_fault(raw)
-        if self._dropped + end > LINE_OCTETS:
+            if self._scanned <= LINE_OCTETS:
+                return None
+            self._shorten()
+            return self._flood() if self._dropped + len(buffer) > FLOOD_OCTETS else None
+        raw = bytes(buffer[: last + 1])
+        del buffer[: last + 1]
+        self._scanned = 0
+        if raw.find(b"\r") == last - 1 and last < LINE_OCTETS and not self._dropped and b"\0" not in raw:
+            return Line(raw[:-2])
+        return self._bad_line(raw)
+
+    def _bad_line(self, raw: bytes) -> Line:
+        """Say what is wrong with the line that `raw` ends."""
+        octets = self._dropped + len(raw)
+        if octets > FLOOD_OCTETS:
+            return self._flood()
+        fault = self._line_fault
+        if raw.find(b"\r") != len(raw) - 2:
+            fault |= Fault.BARE
+        if b"\0" in raw:
+            fault |= Fault.NUL
+        if octets > LINE_OCTETS:
             fault |= Fault.LONG
-        self._scanned = self._dropped = 0
+        self._dropped = 0
         self._line_fault = Fault.NONE
-        return Line(b"" if fault else raw[:-2], fault)
+        return Line(b"", fault)
+
+    def _flood(self) -> Line:
+        self.drop()
+        return Line(b"", Fault.LONG | Fault.FLOOD)
 
     def _shorten(self) -> None:
         """Keep only what may be half a CRLF of a line that is too long anyway."""
@@ -203,7 +215,8 @@ class Reader:
         buffer = self._buffer
         if self._start and not self._first_line():
             return self._finish() if self._ended else None
-        end = buffer.find(_END)
+        dot = buffer.find(b"\r\n.")
+        end = buffer.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
             raw = bytes(buffer[: end + 2])
             del buffer[: end + 5]
@@ -214,7 +227,8 @@ class Reader:
                 return None
             raw = bytes(buffer[:take])
             del buffer[:take]
-        if b"\r\n." in raw:
+        # the first dotted line is the end itself in nearly every message: nothing to unstuff
+        if 0 <= dot < len(raw) - 2:
             raw = raw.replace(b"\r\n.", b"\r\n")
         return self._text(raw)
 
@@ -261,11 +275,11 @@ class Reader:
         self._remaining -= take
         if self._remaining:
             return None
-        self._state = _State.LINE
+        self._state = _LINE
         return End(Fault.NONE, 0)
 
     def _finish(self) -> End:
-        self._state = _State.LINE
+        self._state = _LINE
         self._ended = False
         return End(self._fault, self._size)
 
@@ -303,16 +317,6 @@ class Reader:
             start = last + 2
         self._column = size - piece.rfind(b"\r\n") - 2
         return long or self._column > TEXT_LINE_OCTETS
-
-
-def _line_fault(raw: bytes) -> Fault:
-    """Return what is wrong with a line that ends at its first LF."""
-    fault = Fault.NONE
-    if raw.find(b"\r") != len(raw) - 2:
-        fault |= Fault.BARE
-    if b"\0" in raw:
-        fault |= Fault.NUL
-    return fault
 
 
 def _half_end(buffer: bytearray) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 #: A reply line with code, status and CRLF is at most 512 octets (RFC 5321 §4.5.3.1.5).
 _WORDS_PER_LINE_OCTETS = 480
@@ -53,9 +52,13 @@ def make(code: int, detail: str, text: str) -> Reply:
     return Reply(code, detail, clean(text))
 
 
-@lru_cache(maxsize=512)
 def wire(reply: Reply) -> bytes:
-    """Return the octets of a reply: printable ASCII, long text on several lines of at most 512 octets."""
+    """Return the octets of a reply; those of the table below are made once."""
+    return _WIRE.get(id(reply)) or _encode(reply)
+
+
+def _encode(reply: Reply) -> bytes:
+    """Return printable ASCII, long text on several lines of at most 512 octets."""
     text = clean(reply.text)
     lines = []
     while len(text) > _WORDS_PER_LINE_OCTETS:
@@ -209,3 +212,6 @@ SENDER_NOT_YOURS = Reply(
     550, "7.1", "You may not send as this address; use your own, or ask your provider to allow it"
 )
 NO_EIGHT_BIT = Reply(554, "6.3", "Your mail server takes no 8-bit text; send the message as quoted-printable")
+
+#: by identity: the table's replies live as long as the process
+_WIRE = {id(reply): _encode(reply) for reply in tuple(globals().values()) if isinstance(reply, Reply)}

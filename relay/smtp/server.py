@@ -171,7 +171,9 @@ class SmtpServer(Conversation):
                 if content.spilled and pace.first_time_slow():
                     await self.tell_slow()
             elif isinstance(event, End):
-                return next((reply for fault, reply in _FAULTS if event.fault & fault), refusal)
+                if not event.fault:
+                    return refusal
+                return next(reply for fault, reply in _FAULTS if event.fault & fault)
             else:
                 self.flush()
                 await pace.wait()

@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 
 #: Unread input of one client in memory; above it the kernel's buffer, then the client, has to wait.
 _INPUT_OCTETS = 64 * 1024
-#: Commands of one client in a row before others get their turn.
-_TURN_COMMANDS = 8
 _BATCH_REPLIES = 64
 _PROXY_SECONDS = 5.0
 _STALLED_WRITE_SECONDS = 60.0
@@ -96,9 +94,8 @@ class Wire(SMTP):
         self.octets_in += len(data)
         self.frames.feed(data)
         waiter = self._waiter
-        if waiter is not None:
-            if not waiter.done():
-                waiter.set_result(True)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(True)
         elif self.frames.waiting > _INPUT_OCTETS and not self._reading_paused:
             self._reading_paused = True
             self._reads.pause_reading()
@@ -202,31 +199,38 @@ class Wire(SMTP):
         if self._reading_paused and self.frames.waiting <= _INPUT_OCTETS:
             self._reading_paused = False
             self._reads.resume_reading()
-        return await self._sleep(until)
+        self._alarm(until)
+        waiter: asyncio.Future[bool] = self.loop.create_future()
+        self._waiter = waiter
+        try:
+            return await waiter
+        finally:
+            self._waiter = None
 
-    async def _sleep(self, until: float) -> bool:
+    def _alarm(self, until: float) -> None:
         self._deadline = until
         if self._timer is None or self._timer.when() > until:
             if self._timer is not None:
                 self._timer.cancel()
             self._timer = self.loop.call_at(until, self._ring)
-        self._waiter = waiter = self.loop.create_future()
-        try:
-            return bool(await waiter)
-        finally:
-            self._waiter = None
 
-    async def take_turns(self, served: int) -> None:
+    @property
+    def must_pause(self) -> bool:
+        """Return whether `take_turns` has to wait for something else than other clients."""
+        return self._writing_paused or len(self._out) >= _BATCH_REPLIES
+
+    async def take_turns(self) -> None:
         """Let other clients run, and wait for a client that does not read what we answer."""
-        if served % _TURN_COMMANDS == 0:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         if len(self._out) >= _BATCH_REPLIES:
             self.flush()
         if self._writing_paused:
-            until = self.loop.time() + _STALLED_WRITE_SECONDS
+            self._alarm(self.loop.time() + _STALLED_WRITE_SECONDS)
             while self._writing_paused and not self._lost:
-                if not await self._sleep(until):
+                self._waiter = self.loop.create_future()
+                if not await self._waiter:
                     self._writes.abort()
+            self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
