@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, Select, tuple_
 
+from relay.store.schema import clean
+
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
 
 def like(text: str) -> str:
     """Return a LIKE pattern (escape character `!`) that finds `text` itself anywhere."""
-    escaped = text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    escaped = clean(text).replace("!", "!!").replace("%", "!%").replace("_", "!_")
     return f"%{escaped}%"
 
 

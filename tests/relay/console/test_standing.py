@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from relay.console.login import csrf_of
+from relay.events import StandingChanged
+from relay.model import State
+
+if TYPE_CHECKING:
+    from starlette.testclient import TestClient
+
+    from tests.relay.console.conftest import World
+
+LOGIN = "anna@acme.example"
+
+
+def change(client: TestClient, path: str = f"/accounts/{LOGIN}", **fields: Any) -> Any:
+    form = {"csrf": csrf_of(client.cookies["gatepost-session"]), "state": "suspended", "reason": "spam run"}
+    return client.post(f"{path}/standing", data=form | fields)
+
+
+def test_suspend_tells_why_in_page_case_and_audit(world: World) -> None:
+    client = world.at_desk("support")
+    answer = change(client, reason="  phishing\nrun, owner called ")
+    assert answer.headers["location"] == "/accounts/anna%40acme.example?done=suspended"
+    standing = world.account(LOGIN).standing
+    assert (standing.state, standing.reason) == (State.SUSPENDED, "phishing run, owner called")
+    assert standing.set_by == "staff:support"
+    page = client.get(answer.headers["location"]).text
+    assert "phishing run, owner called" in page
+    assert "Suspended. New recipients are refused within a second." in page
+    assert standing.case_id
+    assert standing.case_id in page
+    assert world.audit()[0] == ("staff:support", "account suspended", f"account {LOGIN}")
+    assert [event.subject for event in world.events if isinstance(event, StandingChanged)] == [LOGIN]
+
+
+def test_reinstate_and_deactivate_for_a_while(world: World) -> None:
+    client = world.at_desk("support")
+    change(client, state="deactivated", **{"for": "6h"})
+    standing = world.account(LOGIN).standing
+    assert standing.state is State.DEACTIVATED
+    assert standing.until == world.now + timedelta(hours=6)
+    change(client, state="active", reason="password changed")
+    assert world.account(LOGIN).standing.state is State.ACTIVE
+    assert world.account(LOGIN).standing.until is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reason": ""},
+        {"reason": "  x "},
+        {"state": "closed"},
+        {"state": "throttled"},
+        {"state": ""},
+        {"state": "deactivated", "for": "10 years"},
+        {"state": "deactivated", "for": "400d"},
+        {"state": "deactivated", "for": "0s"},
+        {"state": "deactivated", "for": "9" * 20},
+        {"version": "-1"},
+        {"version": "many"},
+        {"reason": "r" * 3000},
+    ],
+)
+def test_a_wish_that_makes_no_sense_changes_nothing(world: World, fields: dict[str, str]) -> None:
+    client = world.at_desk("support")
+    assert change(client, **fields).status_code == 422
+    assert world.account(LOGIN).standing.state is State.ACTIVE
+
+
+def test_two_who_decide_at_once_cannot_both_be_right(world: World) -> None:
+    client = world.at_desk("support")
+    looked_at = world.account(LOGIN).standing.version
+    world.suspend(LOGIN, "by a colleague")
+    answer = change(client, state="deactivated", version=str(looked_at))
+    assert answer.status_code == 409
+    assert world.account(LOGIN).standing.reason == "by a colleague"
+
+
+def test_servers_and_customers_have_the_same_standings(world: World) -> None:
+    client = world.at_desk("abuse")
+    assert change(client, "/servers/acme", reason="three accounts fell").status_code == 303
+    assert change(client, "/customers/globex", reason="unpaid").status_code == 303
+    assert world.account(LOGIN).effective.state is State.SUSPENDED
+    page = client.get(f"/accounts/{LOGIN}").text
+    assert "three accounts fell" in page
+    assert "the account itself is active" in page
+    assert "unpaid" in client.get("/customers/globex").text
+    assert "unpaid" in client.get("/accounts/anna@globex.example").text
+    assert "suspended" in client.get("/accounts").text
+
+
+def test_unknown_subject_is_404(world: World) -> None:
+    client = world.at_desk("admin")
+    assert change(client, "/accounts/nobody@acme.example").status_code == 404
+    assert change(client, "/servers/nobody").status_code == 404
+
+
+def test_a_viewer_sees_why_but_no_button(world: World) -> None:
+    world.suspend(LOGIN, "phishing")
+    page = world.at_desk("viewer").get(f"/accounts/{LOGIN}").text
+    assert "phishing" in page
+    assert "Change standing" not in page
+    assert "Your role (viewer) reads here" in page
+
+
+def test_timeline_tells_everything_newest_first(world: World) -> None:
+    client = world.at_desk("support")
+    change(client, reason="first reason")
+    world.later(minutes=5)
+    change(client, state="active", reason="second reason")
+    page = client.get(f"/accounts/{LOGIN}").text
+    timeline = page[page.index('id="timeline-title"') :]
+    assert timeline.index("second reason") < timeline.index("first reason") < timeline.index("created")
+
+
+def test_find_goes_to_what_was_named(world: World) -> None:
+    client = world.at_desk("viewer")
+    case, message = world.suspend(LOGIN), world.sent(LOGIN)
+
+    def goal(text: str) -> str:
+        return str(client.get("/find", params={"q": text}).headers["location"])
+
+    assert goal(case.upper()) == f"/explain/{case}"
+    assert goal(f" {message} ") == f"/explain/{message}"
+    assert goal("ANNA@acme") == "/accounts/anna%40acme.example"
+    assert goal("anna") == "/accounts?q=anna"
+    assert goal("zzzz-zzzz") == "/accounts?q=zzzz-zzzz"
+    assert goal("//evil.example") == "/accounts?q=%2F%2Fevil.example"
+    assert goal("") == "/accounts?q="
+
+
+def test_a_message_explains_itself(world: World) -> None:
+    hits = [{"rule": "gtube", "score": 100.0, "evidence": "the GTUBE string"}]
+    refused = world.sent(
+        LOGIN, action="refuse", score=100.0, hits=hits, reply_code=550, reply_text="5.7.1 Spam"
+    )
+    page = world.at_desk("viewer").get(f"/explain/{refused}").text
+    assert "Refused: 100.0 points, above all for gtube." in page
+    assert "550 5.7.1 Spam" in page
+    assert "the GTUBE string" in page
+    odd = world.sent(LOGIN, action="refuse", malformed="two From fields")
+    assert "Refused for its form: two From fields." in world.at_desk("viewer").get(f"/explain/{odd}").text
