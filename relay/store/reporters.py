@@ -40,6 +40,8 @@ def _value(row: Row[Any, Any, Any, Any]) -> Reporter:
 
 
 _columns = (_reporter.c.domain, _reporter.c.covers, _reporter.c.dkim_key, _reporter.c.added_us)
+#: asked with every report that comes in: built once
+_ALL = select(*_columns).order_by(_reporter.c.domain)
 
 
 def add(
@@ -65,7 +67,7 @@ def remove(tx: Connection, now: datetime, domain: str) -> None:
 
 def reporters(tx: Connection) -> list[Reporter]:
     """Return all reporters by domain."""
-    return [_value(row) for row in tx.execute(select(*_columns).order_by(_reporter.c.domain))]
+    return [_value(row) for row in tx.execute(_ALL)]
 
 
 def reporter(tx: Connection, domain: str) -> Reporter | None:

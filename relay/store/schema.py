@@ -224,6 +224,17 @@ tally = Table(
     sqlite_with_rowid=False,
 )
 
+# From which client networks an account sent: the first time, and the last to ten minutes.
+network = Table(
+    "network",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("network", Words, primary_key=True),
+    _moment("first_us"),
+    _moment("last_us"),
+    sqlite_with_rowid=False,
+)
+
 # What was relayed on a day (whole days since 1970 UTC) to a recipient domain: the denominator of rates.
 cohort = Table(
     "cohort",

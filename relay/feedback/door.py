@@ -1,0 +1,68 @@
+"""The feedback listener's door: takes reports for its own addresses, answers nobody (CASES CF-13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relay import clock
+from relay.smtp import reply as replies
+from relay.smtp.reply import make
+
+if TYPE_CHECKING:
+    from relay.config import Config
+    from relay.feedback.intake import Intake
+    from relay.smtp.content import Content
+    from relay.smtp.grammar import MailFrom, RcptTo
+    from relay.smtp.reply import Reply
+    from relay.smtp.session import Session
+
+_NOT_OURS = make(550, "7.1", "Only reports are taken here, and this is no address for them")
+_NO_LOGIN = make(535, "7.8", "Nobody logs in here")
+_TAKEN = make(250, "2.0", "Thank you, the report is taken")
+_TOO_BIG = make(552, "3.4", "The report is too large; send the headers alone")
+
+
+class FeedbackDoor:
+    """Takes any sender, the configured recipients, and hands each message to the intake."""
+
+    needs_login = False
+
+    def __init__(self, config: Config, intake: Intake) -> None:
+        self._intake = intake
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Take the addresses of a (re)loaded configuration."""
+        self._addresses = frozenset(address.lower() for address in config.feedback.addresses)
+        self._most = config.feedback.message_size
+
+    async def authenticate(self, session: Session, login: str, password: str, mechanism: str) -> Reply:
+        """Refuse: there are no logins here."""
+        del session, login, password, mechanism
+        return _NO_LOGIN
+
+    async def mail(self, session: Session, command: MailFrom) -> Reply:
+        """Take any sender, the null sender too."""
+        del session
+        return _TOO_BIG if command.size is not None and command.size > self._most else replies.SENDER_OK
+
+    async def rcpt(self, session: Session, command: RcptTo) -> Reply:
+        """Take our own addresses alone (a +tag behind the local part too); this is no relay."""
+        del session
+        local, _, domain = command.recipient.lower().rpartition("@")
+        plain = f"{local.partition('+')[0]}@{domain}"
+        return replies.RECIPIENT_OK if {plain, f"{local}@{domain}"} & self._addresses else _NOT_OURS
+
+    async def slow(self, session: Session) -> None:
+        """Hold nothing that a slow sender could keep."""
+
+    async def data(self, session: Session, content: Content) -> Reply:
+        """Take the report in; 250 once it is recorded. Nothing is ever sent back."""
+        del session
+        if content.size > self._most:
+            return _TOO_BIG
+        await self._intake.take(content.read(), clock.now())
+        return _TAKEN
+
+    async def abandon(self, session: Session) -> None:
+        """Forget nothing: there is no state."""

@@ -1,0 +1,352 @@
+"""The control process decides: numbers of an account through the ladder to a standing, with its evidence.
+
+Compare-and-set in one transaction with case, audit entry and change row: two processes that see the same storm
+make one suspension. Standings that have had their time end here too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, select
+
+from policies import ladder as ladders
+from policies.standing import (
+    Move,
+    StandingNow,
+    after,
+    breaker,
+    falling_together,
+    half_open,
+    returned,
+    returns_within,
+    soften,
+)
+from relay import ids
+from relay.clock import micros
+from relay.errors import Conflict, NotFound
+from relay.events import StandingChanged
+from relay.model import Level, Mode, Standing, State
+from relay.store import accounts, audit, changes, complaints, decisions, journal, logins, schema, tallies
+from relay.store.standing import ending, set_standing, standing_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from policies.decision import Decision
+    from policies.ladder import Ladder, Step
+    from relay.keyring import Keyring
+    from relay.metrics import Metrics
+    from relay.model import Account
+    from relay.store.engine import Store
+    from relay.store.tallies import Counted
+
+#: A warning about the same thing is given once in this time.
+WARN_AGAIN = timedelta(hours=24)
+#: Rows of the journal may be so late.
+_LATE = timedelta(seconds=5)
+_OBSERVED = "policy, observing"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What the ladder says of an account now, and from what."""
+
+    account: Account
+    counted: Counted
+    decision: Decision[Step]
+
+
+class Judge:
+    """Holds the ladder and how far it has read; one in the control process."""
+
+    def __init__(
+        self, store: Store, keyring: Keyring, ladder: Ladder | None, metrics: Metrics | None = None
+    ) -> None:
+        self.ladder = ladder
+        self._store = store
+        self._keyring = keyring
+        self._metrics = metrics
+        self._seq: int | None = None
+        self._seen_us = 0
+
+    async def sweep(self, now: datetime) -> list[str]:
+        """End standings whose time is over, judge every account with news; the ids of the cases made."""
+        if self.ladder is None:
+            return []
+        cases: list[str] = []
+        for level, subject, standing in await self._store.query(lambda tx: ending(tx, now)):
+            case = await self._write(lambda tx, a=level, b=subject, c=standing: self._end(tx, a, b, c, now))
+            cases += [case] if case else []
+        for account_id in await self._store.query(lambda tx: self._news(tx, now)):
+            cases += await self._consider(account_id, now)
+        return cases
+
+    async def _consider(self, account_id: int, now: datetime) -> list[str]:
+        """Judge by a read first: most accounts with news keep their standing, and cost no commit."""
+        judged = await self._store.query(lambda tx: self._judged(tx, account_id, now))
+        if judged is None or judged.decision.action.action is Move.KEEP:
+            return []
+        case = await self._write(lambda tx: self._decide(tx, account_id, now))
+        return [case] if case else []
+
+    async def _write(self, work: Any) -> str | None:
+        try:
+            made: tuple[str, StandingChanged] | None = await self._store.write(work)
+        except Conflict:
+            return None  # somebody else was first; the next sweep looks again
+        if made is None:
+            return None
+        if self._metrics is not None:
+            self._metrics.emit(made[1])
+        return made[0]
+
+    def _news(self, tx: Connection, now: datetime) -> list[int]:
+        """Return the accounts with new reports, spam-like messages or unknown recipients since the last sweep."""
+        if self._seq is None:
+            self._seq = changes.latest(tx)
+            found = complaints.accounts_with_reports(tx, now - tallies.WINDOW)
+        else:
+            found = set()
+            while heard := changes.since(tx, self._seq):
+                found |= {int(one.key) for one in heard if one.kind == complaints.JUDGE}
+                self._seq = heard[-1].seq
+        found |= self._active(tx, self._seen_us - micros_of(_LATE))
+        self._seen_us = micros(now)
+        return sorted(found)
+
+    def _active(self, tx: Connection, after_us: int) -> set[int]:
+        """Return accounts whose fast numbers may have moved since a moment."""
+        start = max(after_us, self._seen_us - micros_of(timedelta(minutes=10)))
+        spam = select(schema.message.c.account_id).where(
+            schema.message.c.at_us > start, schema.message.c.score >= tallies.SPAM_SCORE
+        )
+        names = ("unknown_recipients", "first_time_recipients")
+        unknown = select(schema.tally.c.account_id).where(
+            schema.tally.c.bucket_us > start - micros_of(timedelta(minutes=10)),
+            schema.tally.c.name.in_(names),
+        )
+        return set(tx.execute(spam.union(unknown)).scalars()) if self._seen_us else set()
+
+    # -- one account -------------------------------------------------------------------------------
+
+    def _judged(self, tx: Connection, account_id: int, now: datetime) -> Judged | None:
+        try:
+            account = accounts.account_by_id(tx, account_id)
+        except NotFound:
+            return None
+        if account.standing.state is State.CLOSED or self.ladder is None:
+            return None
+        counted = tallies.count(tx, self._keyring, account, now)
+        decision = ladders.judge(self.ladder, counted.tally, _standing_now(tx, account, now), now)
+        return Judged(account, counted, decision)
+
+    def _decide(self, tx: Connection, account_id: int, now: datetime) -> tuple[str, StandingChanged] | None:
+        judged = self._judged(tx, account_id, now)
+        if judged is None or judged.decision.action.action is Move.KEEP:
+            return None
+        account, step = judged.account, judged.decision.action
+        move, held = self._softened(tx, now, step.action)
+        following = after(str(account.standing.state), move, now, step.duration)
+        observed = account.customer.mode is Mode.OBSERVE
+        if following is None and move is not Move.WARN:
+            return None
+        if (observed or following is None) and self._said_before(tx, account, step.name, now):
+            return None
+        if step.blocks_credential and not observed:
+            self._block_credentials(tx, account, now)
+        state = State(following.state) if following and not observed else account.standing.state
+        standing = Standing(
+            state=state,
+            since=now,
+            until=following.until if following else None,
+            reason=judged.decision.reason,
+            case_id=ids.case_id(),
+            set_by=decisions.POLICY,
+            version=account.standing.version,
+        )
+        evidence = self._evidence(tx, judged, now, held=held, observed=observed)
+        self._write_case(tx, now, account, step.name, standing, evidence)
+        if state is not account.standing.state:
+            set_standing(
+                tx, now, Level.ACCOUNT, account.id, standing, expected_version=account.standing.version
+            )
+            self._server_falls(tx, account, now)
+        return str(standing.case_id), _changed(f"account {account.login}", standing)
+
+    def _softened(self, tx: Connection, now: datetime, move: Move) -> tuple[Move, str]:
+        """Return the move that the circuit breaker leaves, and why it holds back."""
+        if move not in (Move.DEACTIVATE, Move.SUSPEND):
+            return move, ""
+        active = (
+            select(func.count())
+            .select_from(schema.account)
+            .where(schema.account.c.state == str(State.ACTIVE))
+        )
+        state = breaker(decisions.switched_off(tx, now), int(tx.execute(active).scalar_one()))
+        left = soften(move, state.action)
+        return left, "" if left is move else f"circuit breaker: {state.reason}; staff decide"
+
+    def _said_before(self, tx: Connection, account: Account, step: str, now: datetime) -> bool:
+        recent = decisions.timeline(tx, Level.ACCOUNT, account.id, since=now - WARN_AGAIN)
+        return any(case.step == step for case in recent)
+
+    def _block_credentials(self, tx: Connection, account: Account, now: datetime) -> None:
+        """Block what was used within a day; if nobody knows which, all of them: the owner sets a new one."""
+        used = {
+            login.credential_id
+            for login in logins.history(tx, account.id)
+            if login.ok and login.credential_id is not None and now - login.at < timedelta(days=1)
+        }
+        for credential in account.credentials:
+            if not credential.blocked and (not used or credential.id in used):
+                accounts.block_credential(tx, now, credential.id, True)  # noqa: FBT003
+
+    def _evidence(
+        self, tx: Connection, judged: Judged, now: datetime, *, held: str, observed: bool
+    ) -> dict[str, Any]:
+        """Return everything that the decision was made from, for `explain`."""
+        counted, account = judged.counted, judged.account
+        if self.ladder is None:
+            return {}
+        day = journal.DAY_US
+        first, last = micros(counted.since) // day, micros(now) // day
+        cohort = tallies.by_day(tx, account.id, first, last, counted.covered)
+        return {
+            **ladders.evidence(self.ladder, judged.decision, now),
+            **counted.facts(),
+            "window_days": tallies.WINDOW.days,
+            "cohort": {str(number): relayed for number, relayed in sorted(cohort.items())},
+            "complaints": complaints.vote_ids(tx, account.id, counted.since),
+            "mode": str(account.customer.mode),
+            "held_back": held or ("the customer is observed only" if observed else ""),
+        }
+
+    def _write_case(
+        self,
+        tx: Connection,
+        now: datetime,
+        account: Account,
+        step: str,
+        standing: Standing,
+        evidence: Mapping[str, Any],
+    ) -> None:
+        before = account.standing.state
+        decisions.add(
+            tx, now, case_id=str(standing.case_id), level=Level.ACCOUNT, subject_id=account.id, step=step,
+            from_state=before, to_state=standing.state, until=standing.until, reason=standing.reason,
+            evidence=evidence, set_by=_OBSERVED if account.customer.mode is Mode.OBSERVE else decisions.POLICY,
+        )  # fmt: skip
+        audit.append(
+            tx,
+            now,
+            decisions.POLICY,
+            f"account {step}",
+            f"account {account.login}",
+            standing.reason,
+            {
+                "case_id": standing.case_id,
+                "before": str(before),
+                "after": str(standing.state),
+                "evidence_sha256": fingerprint(evidence),
+            },
+        )
+
+    def _server_falls(self, tx: Connection, account: Account, now: datetime) -> None:
+        """Raise the server's own case when many of its accounts fall within a day."""
+        server = account.server
+        mine = select(schema.account.c.id).where(schema.account.c.server_id == server.id)
+        off = (str(State.DEACTIVATED), str(State.SUSPENDED))
+        fallen = select(func.count(func.distinct(schema.decision.c.subject_id))).where(
+            schema.decision.c.at_us > micros(now - timedelta(hours=24)),
+            schema.decision.c.level == str(Level.ACCOUNT),
+            schema.decision.c.to_state.in_(off),
+            schema.decision.c.subject_id.in_(mine),
+        )
+        number = int(tx.execute(fallen).scalar_one())
+        total = int(tx.execute(select(func.count()).select_from(mine.subquery())).scalar_one())
+        recent = decisions.timeline(tx, Level.SERVER, server.id, since=now - WARN_AGAIN)
+        if not falling_together(number, total) or any(case.step == "accounts_fall" for case in recent):
+            return
+        reason = f"{number} of its {total} accounts were switched off within 24 h: look at the server itself"
+        decisions.add(
+            tx, now, case_id=ids.case_id(), level=Level.SERVER, subject_id=server.id, step="accounts_fall",
+            from_state=server.standing.state, to_state=server.standing.state, until=None, reason=reason,
+            evidence={"fallen_24h": number, "accounts": total}, set_by=decisions.POLICY,
+        )  # fmt: skip
+        audit.append(tx, now, decisions.POLICY, "server accounts_fall", f"server {server.name}", reason)
+
+    # -- the end of a timed standing ---------------------------------------------------------------
+
+    def _end(
+        self, tx: Connection, level: Level, subject: int, standing: Standing, now: datetime
+    ) -> tuple[str, StandingChanged] | None:
+        current = standing_of(tx, level, subject)
+        following = returned(str(current.state), current.until, now)
+        if current.version != standing.version or following is None:
+            return None
+        reason = f"the time of {current.state} is over; only what is sent from now on counts"
+        fresh = Standing(State.ACTIVE, now, None, reason, ids.case_id(), decisions.POLICY)
+        decisions.add(
+            tx, now, case_id=str(fresh.case_id), level=level, subject_id=subject, step=decisions.RETURN,
+            from_state=current.state, to_state=State.ACTIVE, until=None, reason=reason,
+            evidence={"was_set_by": current.set_by, "case_id": current.case_id}, set_by=decisions.POLICY,
+        )  # fmt: skip
+        name = f"{level} {_name(tx, level, subject)}"
+        audit.append(tx, now, decisions.POLICY, f"{level} return", name, reason, {"case_id": fresh.case_id})
+        set_standing(tx, now, level, subject, fresh, expected_version=current.version)
+        return str(fresh.case_id), _changed(name, fresh)
+
+
+def micros_of(span: timedelta) -> int:
+    """Return a span as integer microseconds."""
+    return span // timedelta(microseconds=1)
+
+
+def fingerprint(evidence: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of evidence as JSON; it is chained into the audit log."""
+    return hashlib.sha256(json.dumps(evidence, sort_keys=True).encode()).hexdigest()
+
+
+def _standing_now(tx: Connection, account: Account, now: datetime) -> StandingNow:
+    returns = [
+        case.at
+        for case in decisions.timeline(tx, Level.ACCOUNT, account.id, since=now - tallies.WINDOW)
+        if case.step == decisions.RETURN
+        and case.from_state is State.DEACTIVATED
+        and case.evidence.get("was_set_by") == decisions.POLICY
+    ]
+    return StandingNow(
+        state=str(account.standing.state),
+        automatic_returns_30d=returns_within(returns, now),
+        klass=str(account.klass),
+        half_open=half_open(max(returns, default=None), now),
+        credential_blocked=bool(account.credentials) and all(one.blocked for one in account.credentials),
+    )
+
+
+def _changed(subject: str, standing: Standing) -> StandingChanged:
+    return StandingChanged(
+        subject=subject,
+        to_state=str(standing.state),
+        set_by=standing.set_by,
+        case_id=str(standing.case_id),
+        reason=standing.reason,
+    )
+
+
+def _name(tx: Connection, level: Level, subject: int) -> str:
+    match level:
+        case Level.ACCOUNT:
+            return accounts.account_by_id(tx, subject).login
+        case Level.SERVER:
+            return accounts.server_of(tx, subject).name
+        case Level.CUSTOMER:
+            return accounts.customer_by_id(tx, subject).name

@@ -1,0 +1,301 @@
+"""Complaints, votes and bounces, and the numbers that the ladder sees of an account.
+
+A vote's row is the maximum of everything that was ever said of it (B < B taken back < A < A taken back), so
+that order and number of reports make no difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from relay.clock import micros, moment
+from relay.model import AccountClass, Grade
+from relay.store import schema
+from relay.store.schema import bounce as _bounce
+from relay.store.schema import complaint as _complaint
+from relay.store.schema import vote as _vote
+from relay.store.schema import waiting_report as _waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection, Row
+
+_RECIPIENT_BYTES = 32
+_HASH_BYTES = 16
+#: kinds of `change` rows that tell the control process whom to judge
+JUDGE = "judge"
+#: grade C complaints kept per hour, and reports that wait for staff in all: floods must not fill the disk
+MOST_UNATTRIBUTED_PER_HOUR = 1000
+MOST_WAITING = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One voter about one message."""
+
+    message_id: str
+    voter: bytes
+    complaint_id: str
+    account_id: int
+    grade: Grade
+    reporter: str
+    sent_at: datetime
+    most: int
+    withdrawn: bool = False
+
+    @property
+    def rank(self) -> int:
+        """Return 1 to 4: what is said of higher rank stays."""
+        return 2 * (self.grade is Grade.A) + self.withdrawn + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """The account that a token names, as far as a report needs it."""
+
+    id: int
+    login: str
+    customer_id: int
+    server_id: int
+    klass: AccountClass
+
+
+# Statements of the way that every replay and forgery takes: built once.
+_SENDER = select(
+    schema.account.c.login, schema.account.c.customer_id, schema.account.c.server_id, schema.account.c.klass
+).where(schema.account.c.id == bindparam("id"))
+_RECIPIENTS = select(schema.message.c.recipients).where(schema.message.c.id == bindparam("id"))
+_VOTE = select(_vote).where(_vote.c.message_id == bindparam("message"), _vote.c.voter == bindparam("voter"))
+_COMPLAINT = select(_complaint.c.id).where(_complaint.c.id == bindparam("id"))
+_UNATTRIBUTED = select(func.count()).where(
+    _complaint.c.at_us > bindparam("since"), _complaint.c.grade == str(Grade.C)
+)
+_WAITS = select(_waiting.c.id).where(_waiting.c.id == bindparam("id"))
+_ALL_WAITING = select(func.count()).select_from(_waiting)
+
+
+def sender(tx: Connection, account_id: int) -> Sender | None:
+    """Return the account of a token, None if it is gone."""
+    row = tx.execute(_SENDER, {"id": account_id}).first()
+    return None if row is None else Sender(account_id, row[0], row[1], row[2], AccountClass(row[3]))
+
+
+def recipients_of(tx: Connection, message_id: str) -> dict[bytes, bytes] | None:
+    """Return recipient hash -> domain hash of a journalled message, None if there is no such row."""
+    packed = tx.execute(_RECIPIENTS, {"id": message_id}).scalar_one_or_none()
+    if packed is None:
+        return None
+    return {
+        packed[start : start + _HASH_BYTES]: packed[start + _HASH_BYTES : start + _RECIPIENT_BYTES]
+        for start in range(0, len(packed), _RECIPIENT_BYTES)
+    }
+
+
+def raises(tx: Connection, votes: Sequence[Vote]) -> bool:
+    """Return whether any of these votes would change its row; reads only."""
+    return any(_merged(_stored(tx, vote), vote) is not None for vote in votes)
+
+
+def merge(tx: Connection, now: datetime, votes: Iterable[Vote]) -> int:
+    """Bring in votes; return by how many the votes that count have grown (negative: some were taken back).
+
+    The same votes in any order and number leave the same rows.
+    """
+    grown = 0
+    for vote in votes:
+        before = _counting(tx, vote)
+        stored = _stored(tx, vote)
+        values = _merged(stored, vote)
+        if values is None:
+            continue
+        if stored is None:
+            key = {"message_id": vote.message_id, "voter": vote.voter, "at_us": micros(now)}
+            tx.execute(insert(_vote).values(**key, **values))
+        else:
+            row = (_vote.c.message_id == vote.message_id) & (_vote.c.voter == vote.voter)
+            tx.execute(update(_vote).where(row).values(**values))
+        grown += _counting(tx, vote) - before
+    return grown
+
+
+def _stored(tx: Connection, vote: Vote) -> Row[Any] | None:
+    return tx.execute(_VOTE, {"message": vote.message_id, "voter": vote.voter}).first()
+
+
+def _merged(stored: Row[Any] | None, vote: Vote) -> dict[str, Any] | None:
+    """Return the columns to write, None where the row stays as it is."""
+    values = {
+        "complaint_id": vote.complaint_id,
+        "account_id": vote.account_id,
+        "grade": str(vote.grade),
+        "reporter": vote.reporter,
+        "sent_us": micros(vote.sent_at),
+        "withdrawn": vote.withdrawn,
+        "most": vote.most,
+    }
+    if stored is None:
+        return values
+    rank = 2 * (stored.grade == Grade.A) + bool(stored.withdrawn) + 1
+    if vote.rank > rank:
+        return values
+    # two who say the same of one recipient: the first name in the alphabet stands, whoever came first
+    if vote.rank == rank and (vote.reporter, -vote.most) < (stored.reporter, -stored.most):
+        return values
+    return None
+
+
+def _counting(tx: Connection, vote: Vote) -> int:
+    """Return how many votes about a message count, of all reporters."""
+    return sum(number for _, _, number in _counted(tx, _vote.c.message_id == vote.message_id))
+
+
+def _counted(tx: Connection, *where: Any) -> list[tuple[str, str, int]]:
+    """Return (grade, reporter, votes) per message and reporter, each no more than may count."""
+    group = (_vote.c.message_id, _vote.c.grade, _vote.c.reporter)
+    rows = tx.execute(
+        select(_vote.c.grade, _vote.c.reporter, func.count(), func.max(_vote.c.most))
+        .where(_vote.c.withdrawn.is_(False), *where)
+        .group_by(*group)
+    )
+    return [(grade, reporter, min(int(count), int(most))) for grade, reporter, count, most in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """Votes of an account in a window: by reporter (grade A), and those by token alone."""
+
+    by_reporter: dict[str, int]
+    grade_b: int
+
+
+def votes(tx: Connection, account_id: int, since: datetime, until: datetime | None = None) -> Votes:
+    """Return the votes about messages sent from `since`, as they arrived up to `until`."""
+    where = [_vote.c.account_id == account_id, _vote.c.sent_us >= micros(since)]
+    if until is not None:
+        where.append(_vote.c.at_us <= micros(until))
+    by_reporter: dict[str, int] = {}
+    grade_b = 0
+    for grade, reporter, number in _counted(tx, *where):
+        if grade == Grade.A:
+            by_reporter[reporter] = by_reporter.get(reporter, 0) + number
+        else:
+            grade_b += number
+    return Votes(by_reporter, grade_b)
+
+
+def vote_ids(tx: Connection, account_id: int, since: datetime, limit: int = 500) -> list[str]:
+    """Return the complaint ids behind an account's grade A votes, oldest first."""
+    statement = (
+        select(_vote.c.complaint_id)
+        .where(
+            _vote.c.account_id == account_id,
+            _vote.c.sent_us >= micros(since),
+            _vote.c.grade == str(Grade.A),
+            _vote.c.withdrawn.is_(False),
+        )
+        .order_by(_vote.c.at_us, _vote.c.complaint_id)
+        .limit(limit)
+    )
+    return list(dict.fromkeys(tx.execute(statement).scalars()))
+
+
+def votes_of(tx: Connection, complaint_ids: Sequence[str]) -> list[Row[Any]]:
+    """Return the vote rows behind complaint ids."""
+    if not complaint_ids:
+        return []
+    return list(tx.execute(select(_vote).where(_vote.c.complaint_id.in_(complaint_ids))).all())
+
+
+def add(tx: Connection, now: datetime, **values: Any) -> bool:
+    """Write a complaint row by its id (columns of the table); False if it is there already."""
+    make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    row = {**values, "at_us": micros(now)}
+    return bool(tx.execute(make(_complaint).values(**row).on_conflict_do_nothing()).rowcount)
+
+
+def exists(tx: Connection, identifier: str) -> bool:
+    """Return whether a complaint of this id is recorded."""
+    return tx.execute(_COMPLAINT, {"id": identifier}).first() is not None
+
+
+def waits(tx: Connection, identifier: str) -> bool:
+    """Return whether a report of this id waits for staff already, or could not be kept for want of room."""
+    known = tx.execute(_WAITS, {"id": identifier}).first() is not None
+    return known or int(tx.execute(_ALL_WAITING).scalar_one()) >= MOST_WAITING
+
+
+def bounced(tx: Connection, message_id: str) -> set[bytes]:
+    """Return the recipients of a message whose bounces are recorded."""
+    return set(
+        tx.execute(select(_bounce.c.recipient_hash).where(_bounce.c.message_id == message_id)).scalars()
+    )
+
+
+def accounts_with_reports(tx: Connection, since: datetime) -> set[int]:
+    """Return the accounts with votes or bounces about messages sent from `since`."""
+    voted = select(_vote.c.account_id).where(_vote.c.sent_us >= micros(since))
+    hard = select(_bounce.c.account_id).where(_bounce.c.sent_us >= micros(since))
+    return set(tx.execute(voted.union(hard)).scalars())
+
+
+def add_bounce(tx: Connection, now: datetime, **values: Any) -> bool:
+    """Write a bounce by message and recipient; False if it is there already."""
+    make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    row = {**values, "at_us": micros(now)}
+    return bool(tx.execute(make(_bounce).values(**row).on_conflict_do_nothing()).rowcount)
+
+
+def hard_bounces(tx: Connection, account_id: int, since: datetime) -> int:
+    """Return the verified permanent bounces of messages sent from `since`."""
+    statement = select(func.count()).where(
+        _bounce.c.account_id == account_id, _bounce.c.sent_us >= micros(since), _bounce.c.permanent.is_(True)
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
+def unattributed_within(tx: Connection, now: datetime, span: timedelta = timedelta(hours=1)) -> int:
+    """Return how many complaints that no token attributes were kept within a span."""
+    return int(tx.execute(_UNATTRIBUTED, {"since": micros(now - span)}).scalar_one())
+
+
+def keep_waiting(tx: Connection, now: datetime, identifier: str, why: str, sealed: bytes) -> bool:
+    """Keep a sealed report for staff; False if it waits already or too many do."""
+    if int(tx.execute(_ALL_WAITING).scalar_one()) >= MOST_WAITING:
+        return False
+    make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
+    row = make(_waiting).values(id=identifier, at_us=micros(now), why=why, sealed=sealed)
+    return bool(tx.execute(row.on_conflict_do_nothing()).rowcount)
+
+
+def waiting(tx: Connection, limit: int = 100) -> list[tuple[str, datetime, str, bytes]]:
+    """Return reports that wait for staff, oldest first: id, arrival, why, sealed bytes."""
+    rows = tx.execute(select(_waiting).order_by(_waiting.c.at_us).limit(limit))
+    return [(row.id, moment(row.at_us), row.why, row.sealed) for row in rows]
+
+
+def about_message(tx: Connection, message_id: str) -> list[dict[str, Any]]:
+    """Return what was reported about a message, without who complained."""
+    columns = (
+        _complaint.c.id,
+        _complaint.c.at_us,
+        _complaint.c.feedback_type,
+        _complaint.c.grade,
+        _complaint.c.counted,
+        _complaint.c.why,
+    )
+    rows = tx.execute(
+        select(*columns).where(_complaint.c.message_id == message_id).order_by(_complaint.c.at_us)
+    )
+    return [
+        {
+            **{name: row[name] for name in ("id", "feedback_type", "grade", "counted", "why")},
+            "at": moment(row["at_us"]),
+        }
+        for row in rows.mappings()
+    ]
