@@ -22,13 +22,18 @@ def json_text(value: Sequence[Any] | dict[str, Any]) -> str:
 
 
 @cache
-def _statement(table: Table, columns: tuple[str, ...], summed: str, placeholder: str) -> str:
+def _statement(table: Table, columns: tuple[str, ...], placeholder: str, summed: str, latest: str) -> str:
     names = ", ".join(columns)
     text = f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([placeholder] * len(columns))})"  # noqa: S608
-    if not summed:
-        return text
     key = ", ".join(column.name for column in table.primary_key.columns)
-    return f"{text} ON CONFLICT ({key}) DO UPDATE SET {summed} = {table.name}.{summed} + excluded.{summed}"
+    if summed:
+        return (
+            f"{text} ON CONFLICT ({key}) DO UPDATE SET {summed} = {table.name}.{summed} + excluded.{summed}"
+        )
+    if latest:
+        update = f"{latest} = excluded.{latest} WHERE excluded.{latest} > {table.name}.{latest}"
+        return f"{text} ON CONFLICT ({key}) DO UPDATE SET {update}"
+    return text
 
 
 def insert(
@@ -38,11 +43,13 @@ def insert(
     rows: Sequence[tuple[Any, ...]],
     *,
     summed: str = "",
+    latest: str = "",
 ) -> None:
-    """Insert rows of plain values, in this order of columns; where a key exists, add up the column `summed`.
+    """Insert rows of plain values, in this order of columns.
 
-    Texts must be cleaned (schema.clean) and JSON encoded (`json_text`) by the caller.
+    Where a key exists, add up the column `summed`, or keep the higher of `latest`. The caller cleans
+    texts (schema.clean) and encodes JSON (`json_text`).
     """
     if rows:
         placeholder = "?" if tx.dialect.name == "sqlite" else "%s"
-        tx.exec_driver_sql(_statement(table, columns, summed, placeholder), list(rows))
+        tx.exec_driver_sql(_statement(table, columns, placeholder, summed, latest), list(rows))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.exc import StatementError
 
 from relay.clock import micros, moment
@@ -18,7 +18,7 @@ from relay.keyring import HASH_BYTES
 from relay.store import bulk
 from relay.store.bulk import json_text
 from relay.store.connect import describe, is_fault_of_store
-from relay.store.schema import clean, cohort, tally
+from relay.store.schema import clean, cohort, network, tally
 from relay.store.schema import message as _message
 
 if TYPE_CHECKING:
@@ -160,8 +160,11 @@ def append(tx: Connection, rows: Sequence[JournalRow]) -> None:
     bulk.insert(tx, _message, _COLUMNS, [_values(row) for row in rows])
     tallies: Counter[tuple[int, int, str]] = Counter()
     cohorts: Counter[tuple[int, int, bytes]] = Counter()
+    seen: dict[tuple[int, str], int] = {}
     for row in rows:
         at_us = micros(row.at)
+        if row.client_network:
+            seen[row.account_id, clean(row.client_network)] = at_us // BUCKET_US * BUCKET_US
         for name, value in _counts(row):
             tallies[row.account_id, at_us // BUCKET_US * BUCKET_US, name] += value
         if row.relayed:
@@ -170,6 +173,8 @@ def append(tx: Connection, rows: Sequence[JournalRow]) -> None:
             )
     add_to_tally(tx, tallies)
     add_to_cohort(tx, cohorts)
+    last = [(*key, at_us, at_us) for key, at_us in sorted(seen.items())]
+    bulk.insert(tx, network, ("account_id", "network", "first_us", "last_us"), last, latest="last_us")
 
 
 def append_missing(tx: Connection, rows: Sequence[JournalRow]) -> None:
@@ -267,6 +272,19 @@ def relayed(
     if domains:
         statement = statement.where(cohort.c.domain_hash.in_(domains))
     return int(tx.execute(statement).scalar_one())
+
+
+def networks(tx: Connection, account_id: int, since: datetime) -> tuple[int, int]:
+    """Return from how many client networks an account sent since a moment, and how many were new to it then.
+
+    Exact to ten minutes; an account that never sent before `since` has no new ones.
+    """
+    from_us = micros(since) // BUCKET_US * BUCKET_US
+    mine = network.c.account_id == account_id
+    fresh = func.coalesce(func.sum(case((network.c.first_us >= from_us, 1), else_=0)), 0)
+    count, new = tx.execute(select(func.count(), fresh).where(mine, network.c.last_us >= from_us)).one()
+    older = select(network.c.network).where(mine, network.c.first_us < from_us).limit(1)
+    return int(count), int(new) if tx.execute(older).first() else 0
 
 
 def message(tx: Connection, identifier: str) -> JournalRow | None:

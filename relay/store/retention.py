@@ -34,6 +34,7 @@ def _overdue(now: datetime, retention: Retention) -> Iterator[tuple[Table, Colum
     journal = micros(now - retention.journal)
     yield schema.message, schema.message.c.at_us < journal
     yield schema.tally, schema.tally.c.bucket_us < micros(now - TALLIES)
+    yield schema.network, schema.network.c.last_us < micros(now - TALLIES)
     yield schema.cohort, schema.cohort.c.day < micros(now - max(COHORTS, retention.journal)) // _DAY_US
     yield schema.complaint, schema.complaint.c.at_us < micros(now - max(COHORTS, retention.reports))
     yield schema.vote, schema.vote.c.sent_us < micros(now - max(COHORTS, retention.reports))

@@ -98,10 +98,10 @@ async def test_work_cancelled_while_it_waits_never_runs(store: Store) -> None:
     waiting = asyncio.create_task(store.write(inserting("never")))
     await asyncio.sleep(0)
     waiting.cancel()
-    let_go.set()
-    await blocker
     with pytest.raises(asyncio.CancelledError):
         await waiting
+    let_go.set()
+    await blocker
     await store.flush()
     assert names(store) == set()
 
