@@ -172,6 +172,8 @@ class Pipeline:
 
     def _why(self, rule: str) -> str:
         """Return what a rule found, in words for the sender."""
+        if rule == "classifier":
+            return "its words are those of spam"
         return next((known.why for known in self.screen.ruleset.rules if known.id == rule), rule).rstrip(".")
 
     async def stamp(self, account: Account, handling: Handling) -> list[bytes]:
