@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, and_, case, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, func, insert, or_, select, update
 
 from relay.store.schema import outbox as _table
 from relay.store.schema import outbox_body as _body
@@ -132,7 +132,7 @@ def claim(tx: Connection, server_id: int, wanted: Claim) -> list[Row]:
     newest = URGENT if wanted.urgent_only else wanted.now_us
     clear = and_(_table.c.deaths == 0, _table.c.worker == "")
     found = (
-        select(_table.c.id)
+        select(_table.c.id, _table.c.next_us)
         .where(
             _table.c.state == State.WAITING,
             _table.c.server_id == server_id,
@@ -147,13 +147,13 @@ def claim(tx: Connection, server_id: int, wanted: Claim) -> list[Row]:
 
 
 def claim_overdue(tx: Connection, wanted: Claim) -> list[Row]:
-    """Lease messages whose deadline has come and that nobody has leased, in whatever state they are."""
+    """Lease waiting and held messages whose deadline has come and that nobody has leased."""
     found = (
-        select(_table.c.id)
+        select(_table.c.id, _table.c.next_us)
         .where(
             _table.c.state.in_((State.WAITING, State.HELD)),
             _table.c.deadline_us <= wanted.now_us,
-            _table.c.worker == "",
+            or_(_table.c.worker == "", _table.c.next_us <= wanted.now_us),
         )
         .order_by(_table.c.deadline_us)
         .limit(wanted.limit)
@@ -162,10 +162,11 @@ def claim_overdue(tx: Connection, wanted: Claim) -> list[Row]:
     return _lease(tx, found, wanted)
 
 
-def _lease(tx: Connection, found: Any, wanted: Claim) -> list[Row]:
+def _lease(tx: Connection, found: Select[str, int], wanted: Claim) -> list[Row]:
+    """Lease the found rows and return them, in order, with the `next_us` that they had before."""
     # two statements: PostgreSQL may run a locking subquery of an UPDATE more than once
-    ids = list(tx.execute(found).scalars())
-    if not ids:
+    before = {row[0]: row[1] for row in tx.execute(found)}
+    if not before:
         return []
     values = {
         "fence": _table.c.fence + 1,
@@ -173,10 +174,9 @@ def _lease(tx: Connection, found: Any, wanted: Claim) -> list[Row]:
         "next_us": wanted.lease_until_us,
         "deaths": _table.c.deaths + case((_table.c.worker != "", 1), else_=0),
     }
-    rows = tx.execute(
-        update(_table).where(_table.c.id.in_(ids)).values(values).returning(*_COLUMNS)
-    ).mappings()
-    return sorted((_row(row) for row in rows), key=lambda row: ids.index(row.id))
+    leased = update(_table).where(_table.c.id.in_(before)).values(values).returning(*_COLUMNS)
+    rows = {mapping["id"]: _row(mapping) for mapping in tx.execute(leased).mappings()}
+    return [replace(rows[number], next_us=next_us) for number, next_us in before.items()]
 
 
 def extend(tx: Connection, worker: str, chosen: Sequence[str], lease_until_us: int) -> int:
@@ -279,3 +279,17 @@ def counts(tx: Connection) -> dict[str, int]:
 def known(tx: Connection, ids: Sequence[str]) -> set[str]:
     """Return which of these ids are messages."""
     return set(tx.execute(select(_table.c.id).where(_table.c.id.in_(ids))).scalars())
+
+
+def wake(tx: Connection, account_ids: Sequence[int], now_us: int) -> list[str]:
+    """Make the waiting mail of accounts due whose standing has changed; return its ids."""
+    waits = and_(
+        _table.c.state == State.WAITING,
+        _table.c.account_id.in_(account_ids),
+        _table.c.reason.in_(("paced", "standing")),
+        _table.c.worker == "",
+        _table.c.next_us > now_us,
+    )
+    return list(
+        tx.execute(update(_table).where(waits).values(next_us=now_us).returning(_table.c.id)).scalars()
+    )

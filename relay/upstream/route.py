@@ -49,7 +49,8 @@ def route_for(
     change. ConfigError if it cannot be read.
     """
     login, password = "", ""
-    if server.auth is UpstreamAuth.RELAY and server.relay_login:
+    # a server of pass-through logins may have one besides, for mail that waits
+    if server.auth is not UpstreamAuth.NONE and server.relay_login:
         path = folder / server.relay_secret_file
         try:
             password = (secret or _read)(path)

@@ -1,0 +1,1 @@
+"""Mail that waits, durably: retries, pace, held mail, bounces, and answers whose arrival is in doubt."""

@@ -1,0 +1,285 @@
+"""The delivery loop: claims what is due, one worker a message, a few at once to a server, records each end.
+
+Order of an attempt: lease → standing → body → the customer's server → record (and, in the same transaction,
+what the sender is told) → file removed. A crash at any point leaves either the row, so that it is tried
+again, or nothing. A record that the store does not take is tried until it does: the message is out, and must
+not go out twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from policies import rates, retry
+from relay import clock
+from relay.clock import micros
+from relay.errors import ConfigError, NotFound, RelayError, StoreError
+from relay.events import DeliveryTried
+from relay.model import Mode
+from relay.model import State as Standing
+from relay.outbox.attempt import Outcome, attempt
+from relay.outbox.envelope import WaitingEnvelope
+from relay.outbox.parcel import Why
+from relay.outbox.schedule import Paces, Servers
+from relay.outbox.spool import BodyLost
+from relay.store import accounts
+from relay.store import outbox as rows
+from relay.store.outbox import Claim, Due, Row, State
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sqlalchemy import Connection
+
+    from relay.metrics import Metrics
+    from relay.model import Account, Server
+    from relay.outbox.ledger import Ledger
+    from relay.upstream.pool import Pool
+    from relay.upstream.route import Route
+
+#: A dead worker's messages come back after this long; a living one renews three times as often.
+LEASE = timedelta(seconds=60)
+POLL_SECONDS = 1.0
+DRAIN_SECONDS = 15.0
+AT_ONCE = 50
+LARGE_BYTES = 1 << 20
+LARGE_AT_ONCE = 3
+#: How often a message whose sender may not send is looked at, besides at each change of its standing.
+STANDING_PAUSE = timedelta(minutes=15)
+
+
+class Deliverer:
+    """Delivers until cancelled; one for a process. `wake` makes it look now."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        pool: Pool,
+        routes: Callable[[Server], Route],
+        metrics: Metrics,
+        at_once: int,
+    ) -> None:
+        self.ledger = ledger
+        self.store = ledger.store
+        self.steady = ledger.steady
+        self.pool = pool
+        self.routes = routes
+        self.metrics = metrics
+        self.servers = Servers(at_once)
+        self.paces = Paces(rates.PACE.interval_ns / 1e9)
+        #: staff have stopped all delivery
+        self.braked: Callable[[], bool] = lambda: False
+        self.possible_duplicates = 0
+        self._leases: dict[str, float] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._suspect = False
+        self._accounts: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+
+    # --- the loops
+
+    async def run(self) -> None:
+        """Deliver until cancelled; then what is under way gets a moment to end."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._keep_leases())
+            try:
+                while True:
+                    more = await self._guarded(self._round, tasks)
+                    if not more:
+                        await self._pause(POLL_SECONDS)
+            except asyncio.CancelledError:
+                if self._running:
+                    await asyncio.wait(self._running, timeout=DRAIN_SECONDS)
+                raise
+
+    async def _guarded(
+        self, work: Callable[[asyncio.TaskGroup], Awaitable[bool]], tasks: asyncio.TaskGroup
+    ) -> bool:
+        try:
+            return await work(tasks)
+        except StoreError:
+            await asyncio.sleep(POLL_SECONDS)
+            return False
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self.ledger.wake.wait()
+        except TimeoutError:
+            return
+        self.ledger.wake.clear()
+
+    async def _round(self, tasks: asyncio.TaskGroup) -> bool:
+        """Start what may start now; True when there may be more at once."""
+        if self.braked():
+            return False
+        now_us = micros(self.steady.now())
+        started = 0
+        for due in await self.store.query(lambda tx: rows.due(tx, now_us)):
+            for row, urgent in await self._claim(due, now_us):
+                self._start(tasks, row, urgent=urgent)
+                started += 1
+        return started > 0
+
+    async def _claim(self, due: Due, now_us: int) -> list[tuple[Row, bool]]:
+        urgent = due.next_us == rows.URGENT
+        room = self.servers.room(due.server_id, clock.monotonic())
+        only_urgent = urgent and room <= 0
+        if only_urgent:
+            room = self.servers.urgent_room(due.server_id)
+        room = min(room, AT_ONCE - len(self._running))
+        if room <= 0:
+            return []
+        until_us = now_us + LEASE // timedelta(microseconds=1)
+        wanted = Claim(self.ledger.worker, now_us, until_us, room, urgent_only=only_urgent)
+        found = await self.store.write(lambda tx: rows.claim(tx, due.server_id, wanted))
+        if due.suspects and not self._suspect and len(found) < room:
+            alone = replace(wanted, limit=1, suspects=True)
+            found += await self.store.write(lambda tx: rows.claim(tx, due.server_id, alone))
+        return [(row, urgent) for row in found]
+
+    def _start(self, tasks: asyncio.TaskGroup, row: Row, *, urgent: bool) -> None:
+        suspect = row.deaths > 0
+        self._suspect = self._suspect or suspect
+        self._leases[row.id] = clock.monotonic() + LEASE.total_seconds()
+        self.servers.started(row.server_id)
+        task = tasks.create_task(self._one(row, urgent=urgent))
+        self._running.add(task)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            self._running.discard(done)
+            self._leases.pop(row.id, None)
+            self.servers.ended(row.server_id)
+            if suspect:
+                self._suspect = False
+            self.ledger.wake.set()
+
+        task.add_done_callback(ended)
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(LEASE.total_seconds() / 3)
+            if self._leases:
+                await self._renew(list(self._leases))
+
+    async def _renew(self, mine: list[str]) -> None:
+        until = clock.monotonic() + LEASE.total_seconds()
+        until_us = micros(self.steady.now() + LEASE)
+        try:
+            await self.store.write(lambda tx: rows.extend(tx, self.ledger.worker, mine, until_us))
+        except StoreError:
+            return  # what is not renewed in time may not be sent: see `_may_send`
+        for number in mine:
+            if number in self._leases:
+                self._leases[number] = until
+
+    def _may_send(self, row: Row) -> bool:
+        return clock.monotonic() < self._leases.get(row.id, 0.0)
+
+    # --- one message
+
+    async def _one(self, row: Row, *, urgent: bool) -> None:
+        """Handle one leased message; whatever happens, its row says what is next."""
+        try:
+            await self._deliver(row, urgent=urgent)
+        except asyncio.CancelledError:
+            now_us = micros(self.steady.now())
+            self.store.write_later(lambda tx: rows.settle(tx, row, next_us=now_us))
+            raise
+        except BodyLost as error:
+            await self.ledger.settle(row, state=State.POISON, last=str(error))
+            self.metrics.bug("outbox", error)
+        except StoreError:
+            return  # the lease ends, and it is tried again
+        except Exception as error:  # noqa: BLE001 - the supervisor of attempts: a bug costs this message one life
+            self.metrics.bug("outbox", error)
+            later = micros(self.steady.now() + self.ledger.reports.schedule.first)
+            await self.ledger.settle(row, deaths=row.deaths + 1, next_us=later, last="a bug; see the log")
+
+    async def _deliver(self, row: Row, *, urgent: bool) -> None:
+        if retry.is_poison(row.deaths).action:
+            await self.ledger.settle(
+                row, state=State.POISON, last="set aside: workers died while they handled it"
+            )
+            self.metrics.bug("outbox", RelayError(f"message {row.id} was set aside"))
+            return
+        if row.deaths:
+            self.possible_duplicates += 1
+        envelope = WaitingEnvelope.unseal(self.ledger.keyring, row.id, row.envelope)
+        # one after the other, in the order of their claims: a pace must let the oldest go first
+        async with self._accounts.setdefault(row.account_id, asyncio.Lock()):
+            try:
+                account, server = await self.store.query(lambda tx: _sender(tx, row))
+            except NotFound:
+                await self.ledger.give_up(row, envelope, "5.2.1", "The account that sent this is gone")
+                return
+            if await self._waits_for_standing(row, account):
+                return
+        if row.size > LARGE_BYTES:
+            async with self._large:
+                await self._try(row, envelope, account, server, urgent=urgent)
+        else:
+            await self._try(row, envelope, account, server, urgent=urgent)
+
+    async def _waits_for_standing(self, row: Row, account: Account) -> bool:
+        """Put a message back whose sender may not send now, or not yet; our own notifications always go."""
+        state = account.effective.state
+        if state is Standing.ACTIVE or row.reason == Why.REPORT or account.customer.mode is Mode.OBSERVE:
+            return False
+        now = self.steady.now()
+        if not state.may_send:
+            await self.ledger.settle(
+                row, reason=Why.STANDING, next_us=micros(now + STANDING_PAUSE), last=f"sender {state}"
+            )
+            return True
+        seconds = self.paces.wait(account.id, row.id, clock.monotonic())
+        if seconds <= 0:
+            return False
+        at = micros(now + timedelta(seconds=seconds))
+        await self.ledger.settle(row, reason=Why.PACED, next_us=at, last="sender throttled")
+        return True
+
+    async def _try(
+        self, row: Row, envelope: WaitingEnvelope, account: Account, server: Server, *, urgent: bool
+    ) -> None:
+        started = clock.monotonic()
+        body = await self.ledger.body(row)
+        try:
+            route = self.routes(server)
+        except ConfigError as error:
+            outcome = Outcome(envelope.waiting, unreachable=True, last=str(error))
+        else:
+            transaction = self.pool.transaction(route, login=account.login, patient=not urgent)
+            outcome = await attempt(transaction, envelope, body, lambda: self._may_send(row))
+        if outcome.unreachable:
+            self.servers.failed(row.server_id, clock.monotonic(), self.ledger.chance())
+        else:
+            self.servers.answered(row.server_id)
+        self.possible_duplicates += outcome.in_doubt
+        await self.ledger.record(row, envelope, body, outcome)
+        self._emit(row, account.login, outcome, clock.monotonic() - started)
+
+    def _emit(self, row: Row, login: str, outcome: Outcome, seconds: float) -> None:
+        left = row.recipients - outcome.delivered - outcome.failed
+        result = "deferred" if left else "failed" if not outcome.delivered else "delivered"
+        self.metrics.emit(
+            DeliveryTried(
+                id=row.id,
+                login=login,
+                outcome="in_doubt" if outcome.in_doubt else result,
+                attempt=row.attempts + 1,
+                delivered=outcome.delivered,
+                failed=outcome.failed,
+                waiting=left,
+                answer=outcome.last,
+                seconds=round(seconds, 3),
+            )
+        )
+
+
+def _sender(tx: Connection, row: Row) -> tuple[Account, Server]:
+    return accounts.account_by_id(tx, row.account_id), accounts.server_of(tx, row.server_id)

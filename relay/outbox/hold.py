@@ -1,0 +1,153 @@
+"""What staff do with waiting and held mail: release, delete, retry, look. Each leaves an audit entry.
+
+Synchronous, in the caller's transaction: the command line and the console use the same. Files of deleted mail
+are removed by the caller after the commit (`Done.files`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from relay.clock import micros
+from relay.errors import NotFound
+from relay.outbox.bounce import Kind
+from relay.outbox.envelope import Fate, WaitingEnvelope
+from relay.outbox.parcel import Why
+from relay.store import audit, suppression
+from relay.store import outbox as rows
+from relay.store.outbox import Row, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from relay.outbox.report import Reports
+
+SUPPRESSED = "Mail to this address is suppressed"
+
+
+@dataclass(slots=True)
+class Done:
+    """What a deed came to, message by message."""
+
+    ids: list[str] = field(default_factory=list)
+    #: not (any more) in the state that the deed needs
+    skipped: list[str] = field(default_factory=list)
+    #: bodies to remove after the commit
+    files: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Who acts, when and why."""
+
+    who: str
+    now: datetime
+    reason: str
+
+
+def release(tx: Connection, deed: Deed, reports: Reports, ids: Sequence[str]) -> Done:
+    """Let held mail go: it is delivered at once, with a full lifetime from now.
+
+    Recipients that are suppressed by now are given up, and the sender is told; the sender's standing is asked
+    at delivery. Mail that was set aside is let go too.
+    """
+    done = Done()
+    schedule = reports.schedule
+    for number in ids:
+        row = rows.take_over(tx, number, State.HELD) or rows.take_over(tx, number, State.POISON)
+        if row is None:
+            done.skipped.append(number)
+            continue
+        done.ids.append(number)
+        envelope = _without_suppressed(tx, deed.now, reports, row)
+        if not envelope.waiting:
+            rows.finish(tx, row)
+            done.files += [number] if row.in_file else []
+            continue
+        rows.settle(
+            tx,
+            row,
+            state=State.WAITING,
+            reason=Why.QUEUE,
+            at_us=micros(deed.now),
+            next_us=micros(deed.now),
+            deadline_us=micros(deed.now + min(schedule.delay_notice, schedule.lifetime)),
+            envelope=envelope.seal(reports.keyring, number),
+            recipients=len(envelope.waiting),
+            deaths=0,
+            told=False,
+        )
+    _note(tx, deed, "held.release", done.ids)
+    return done
+
+
+def _without_suppressed(tx: Connection, now: datetime, reports: Reports, row: Row) -> WaitingEnvelope:
+    """Return the envelope without those who may not be written to any more; the sender is told of them."""
+    envelope = WaitingEnvelope.unseal(reports.keyring, row.id, row.envelope)
+    hashes = {one: reports.keyring.recipient_hash(row.customer_id, one.address) for one in envelope.waiting}
+    refused = suppression.held(tx, now, row.customer_id, list(hashes.values())) if hashes else {}
+    if not refused:
+        return envelope
+    fates = [
+        one.became(Fate.FAILED, "5.7.1", SUPPRESSED) if hashes[one] in refused else one for one in hashes
+    ]
+    failed = replace(envelope, recipients=tuple(one for one in fates if not one.waits))
+    for report, body in reports.about(row, failed, content(tx, reports, row), (Kind.FAILURE,), now):
+        rows.add(tx, report, body)
+    return envelope.with_fates(fates)
+
+
+def content(tx: Connection, reports: Reports, row: Row) -> bytes:
+    """Return the body of a message; BodyLost if it is gone. Who shows it to a person calls `look`."""
+    if row.in_file:
+        return reports.spool.load(row.id)
+    return reports.spool.open(row.id, rows.body(tx, row.id) or b"")
+
+
+def delete(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:
+    """Delete waiting or held mail without telling its senders one by one."""
+    done = Done()
+    for number in ids:
+        row = next((row for state in State if (row := rows.take_over(tx, number, state))), None)
+        if row is None or not rows.finish(tx, row):
+            done.skipped.append(number)
+            continue
+        done.ids.append(number)
+        if row.in_file:
+            done.files.append(number)
+    _note(tx, deed, "outbox.delete", done.ids)
+    return done
+
+
+def retry(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:
+    """Try waiting mail at once, whatever back-off and breakers say; set-aside mail gets three lives again."""
+    done = Done()
+    for number in ids:
+        row = rows.take_over(tx, number, State.POISON)
+        if row is not None:
+            rows.settle(tx, row, state=State.WAITING, deaths=0)
+        (done.ids if rows.hurry(tx, [number]) else done.skipped).append(number)
+    _note(tx, deed, "outbox.retry", done.ids)
+    return done
+
+
+def _note(tx: Connection, deed: Deed, action: str, ids: Sequence[str]) -> None:
+    if len(ids) == 1:
+        audit.append(tx, deed.now, deed.who, action, f"message {ids[0]}", deed.reason)
+    elif ids:
+        details = {"messages": list(ids[:1000]), "count": len(ids)}
+        audit.append(tx, deed.now, deed.who, action, f"{len(ids)} messages", deed.reason, details)
+
+
+def look(tx: Connection, deed: Deed, reports: Reports, number: str) -> bytes:
+    """Return the content of a message; who looked and why is audited, for the customer to see. NotFound."""
+    row = rows.get(tx, number)
+    if row is None:
+        raise NotFound(f"no waiting message {number}")
+    details = {"customer": row.customer_id}
+    audit.append(tx, deed.now, deed.who, "mail.look", f"message {number}", deed.reason, details)
+    return content(tx, reports, row)

@@ -1,0 +1,124 @@
+"""What became of a leased message, written down: its row, and what its sender is told, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from policies import retry
+from relay import clock
+from relay.clock import micros, moment
+from relay.errors import StoreError
+from relay.outbox.bounce import Kind
+from relay.outbox.envelope import Fate, Recipient
+from relay.outbox.parcel import Why
+from relay.outbox.schedule import Steady
+from relay.outbox.spool import BodyLost
+from relay.store import outbox as rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection
+
+    from relay.keyring import Keyring
+    from relay.outbox.attempt import Outcome
+    from relay.outbox.envelope import WaitingEnvelope
+    from relay.outbox.report import Reports
+    from relay.outbox.spool import Spool
+    from relay.store.engine import Store
+    from relay.store.outbox import Row
+
+RECORD_SECONDS = 1.0
+
+
+class Ledger:
+    """Reads bodies and writes outcomes for one worker; every write is fenced: a late one changes nothing."""
+
+    def __init__(self, store: Store, keyring: Keyring, spool: Spool, reports: Reports) -> None:
+        self.store = store
+        self.keyring = keyring
+        self.spool = spool
+        self.reports = reports
+        self.steady = Steady(clock.now, clock.monotonic)
+        self.worker = secrets.token_hex(8)
+        #: set when there may be something to do at once
+        self.wake = asyncio.Event()
+        self.chance: Callable[[], float] = random.random
+
+    async def body(self, row: Row) -> bytes:
+        """Return the body of a message; BodyLost if it is gone."""
+        if row.in_file:
+            return await self.spool.read(row.id)
+        sealed = await self.store.query(lambda tx: rows.body(tx, row.id))
+        if sealed is None:
+            raise BodyLost(f"{row.id}: the body is gone")
+        return self.spool.open(row.id, sealed)
+
+    async def record(self, row: Row, envelope: WaitingEnvelope, body: bytes, outcome: Outcome) -> None:
+        """Write what an attempt came to: an end, or the next attempt; tries until the store takes it."""
+        now = self.steady.now()
+        attempts = row.attempts + 1
+        decision, at = retry.judge(self.reports.schedule, moment(row.at_us), attempts, now, self.chance())
+        fates = outcome.fates
+        if decision.action is retry.Retry.EXPIRE:
+            fates = tuple(_expired(one) if one.waits else one for one in fates)
+        after = envelope.with_fates(fates)
+        kinds = (Kind.FAILURE, Kind.SUCCESS)
+        told = self.reports.about(row, replace(envelope, recipients=fates), body, kinds, now)
+        if not after.waiting:
+            await self.finish(row, told)
+            return
+        reason = Why.UNREACHABLE if outcome.unreachable else Why.LATER
+        if outcome.in_doubt:
+            reason = Why.IN_DOUBT
+        await self.settle(
+            row,
+            told,
+            attempts=attempts,
+            next_us=micros(at),
+            envelope=after.seal(self.keyring, row.id),
+            recipients=len(after.waiting),
+            last=outcome.last,
+            deaths=0,
+            reason=row.reason if row.reason == Why.REPORT else reason,
+        )
+
+    async def settle(self, row: Row, reports: Sequence[tuple[Row, bytes]] = (), **values: object) -> bool:
+        """Write these columns and end the lease; False when somebody else has the message now."""
+        return await self._written(lambda tx: rows.settle(tx, row, **values) and _add(tx, reports))
+
+    async def finish(self, row: Row, told: Sequence[tuple[Row, bytes]] = ()) -> None:
+        """Delete a message with nothing left to do, then its file."""
+        if await self._written(lambda tx: rows.finish(tx, row) and _add(tx, told)) and row.in_file:
+            await self.spool.drop(row.id)
+        if told:
+            self.wake.set()
+
+    async def _written(self, work: Callable[[Connection], bool]) -> bool:
+        """Write although the store may be away for a while: the fence makes doing it twice harmless."""
+        while True:
+            try:
+                return await self.store.write(work)
+            except StoreError:
+                await asyncio.sleep(RECORD_SECONDS)
+
+    async def give_up(self, row: Row, envelope: WaitingEnvelope, status: str, text: str) -> None:
+        """End a message without an attempt; its sender is told."""
+        fates = tuple(one.became(Fate.FAILED, status, text) for one in envelope.waiting)
+        body = await self.body(row)
+        failed = replace(envelope, recipients=fates)
+        await self.finish(row, self.reports.about(row, failed, body, (Kind.FAILURE,), self.steady.now()))
+
+
+def _add(tx: Connection, told: Sequence[tuple[Row, bytes]]) -> bool:
+    for row, sealed in told:
+        rows.add(tx, row, sealed)
+    return True
+
+
+def _expired(one: Recipient) -> Recipient:
+    return one.became(Fate.FAILED, "5.4.7", one.reply or "It could not be delivered in time")

@@ -1,0 +1,50 @@
+"""What the pipeline hands to the outbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.model import Account
+    from relay.outbox.envelope import WaitingEnvelope
+
+
+class Why(StrEnum):
+    """Why a message waits."""
+
+    UNREACHABLE = "unreachable"  #: its server could not be spoken to
+    LATER = "later"  #: its server answered 4xx
+    IN_DOUBT = "in doubt"  #: its server did not answer the dot in time, or the connection broke
+    QUEUE = "queue"  #: the customer's mail always goes through the outbox
+    PACED = "paced"  #: its sender is throttled
+    STANDING = "standing"  #: its sender may not send at the moment
+    REPORT = "report"  #: a notification of ours
+    HELD = "held"  #: staff look first
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One message as it goes out (stamped, CRLF, not dot-stuffed), and what screening said of it."""
+
+    id: str
+    account: Account
+    envelope: WaitingEnvelope
+    pieces: Sequence[bytes]
+    why: Why
+    #: more words for staff: the server's answer, the policy's reason
+    note: str = ""
+    score: float = 0.0
+    hits: Sequence[dict[str, Any]] = ()
+    #: hex of the body's hash: what a campaign has in common
+    campaign: str = ""
+    #: keyed hash by which the client's retry is known again (see Outbox.answer_key); empty: not remembered
+    answer_key: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of the message."""
+        return sum(len(piece) for piece in self.pieces)

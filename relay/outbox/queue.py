@@ -1,0 +1,265 @@
+"""The outbox as the rest of Gatepost sees it: take mail durably, deliver it, remember answers in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from policies.retry import Schedule
+from relay import clock
+from relay.clock import micros
+from relay.errors import StoreError
+from relay.outbox import bounce
+from relay.outbox.attempt import Outcome, answered
+from relay.outbox.deliver import Deliverer
+from relay.outbox.envelope import Recipient, WaitingEnvelope
+from relay.outbox.ledger import Ledger
+from relay.outbox.overdue import NOTICE, Overdue
+from relay.outbox.parcel import Parcel, Why
+from relay.outbox.report import Reports
+from relay.outbox.spool import ROW_BYTES, Full, Spool
+from relay.store import answers
+from relay.store import outbox as rows
+from relay.store.answers import Answer
+from relay.store.connect import OutcomeUnknown
+from relay.store.outbox import Row, State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from sqlalchemy import Connection
+
+    from relay.config import Config
+    from relay.keyring import Keyring
+    from relay.metrics import Metrics
+    from relay.model import Server
+    from relay.store.engine import Store
+    from relay.upstream.pool import Pool
+    from relay.upstream.reply import UpstreamReply
+    from relay.upstream.route import Route
+
+__all__ = ["Answer", "Full", "Outbox", "Parcel", "Recipient", "WaitingEnvelope", "Why"]
+
+ORPHANS = 500
+#: An answer in doubt is waited for 10 minutes; then its lease ends soon.
+LATE = timedelta(minutes=11)
+
+
+def schedule_of(config: Config) -> Schedule:
+    """Return the pauses that the configuration asks for."""
+    settings = config.outbox
+    return Schedule(settings.first_retry, settings.longest_retry, settings.lifetime, settings.delay_notice)
+
+
+class Outbox:
+    """Waiting mail of one process: any process may `accept` and `hold`, one a node (or all) may `run`."""
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        keyring: Keyring,
+        pool: Pool,
+        routes: Callable[[Server], Route],
+        metrics: Metrics,
+    ) -> None:
+        self.store = store
+        self.keyring = keyring
+        self.hold_for = timedelta(days=config.outbox.hold_days)
+        self.spool = Spool(config.path(config.outbox.folder), keyring)
+        self.spool.prepare()
+        self.reports = Reports(config.hostname, keyring, self.spool, schedule_of(config))
+        self.ledger = Ledger(store, keyring, self.spool, self.reports)
+        self.deliverer = Deliverer(self.ledger, pool, routes, metrics, config.outbox.concurrency)
+        self.overdue = Overdue(self.ledger, metrics, self.hold_for)
+        self._late: set[asyncio.Task[None]] = set()
+
+    # --- taking mail
+
+    @property
+    def healthy(self) -> bool:
+        """Return whether a message can be promised now."""
+        return self.store.healthy and self.spool.healthy
+
+    def room_for(self, size: int) -> bool:
+        """Return whether the disk has room for a message of so many bytes; 452 4.3.1 otherwise."""
+        return self.spool.room_for(size)
+
+    async def accept(self, parcel: Parcel, *, late: asyncio.Future[UpstreamReply] | None = None) -> str:
+        """Take a message and return its queue id, which is durable then: file fsynced, row committed.
+
+        `late` may still bring the server's answer to the dot (InDoubt): until it does, or 10 minutes have
+        passed, nothing is tried. A retry with the `answer_key` of an earlier message returns that one's id.
+        Full (452 4.3.1) or StoreError (451): nothing was taken. Run it shielded from the loss of the client.
+        """
+        now = self.ledger.steady.now()
+        begins = now if parcel.why in (Why.QUEUE, Why.PACED) else now + self.reports.schedule.first
+        schedule = self.reports.schedule
+        row = self._row(parcel, State.WAITING, micros(begins), min(schedule.delay_notice, schedule.lifetime))
+        if late is not None:
+            row = replace(row, worker=self.ledger.worker, next_us=micros(now + LATE))
+        queue_id = await self._keep(row, parcel)
+        if late is not None and queue_id == row.id:
+            task = asyncio.get_running_loop().create_task(self._await_late(row, parcel, late))
+            self._late.add(task)
+            task.add_done_callback(self._late.discard)
+        elif parcel.why in (Why.QUEUE, Why.PACED):
+            self.ledger.wake.set()
+        return queue_id
+
+    async def hold(self, parcel: Parcel, *, tell_sender: bool = True) -> str:
+        """Keep a message for staff and return its id, durably; its sender hears of it, and before it ends."""
+        row = self._row(parcel, State.HELD, 0, max(self.hold_for - NOTICE, self.hold_for / 2))
+        told = []
+        if tell_sender:
+            now = self.ledger.steady.now()
+            head = b"".join(parcel.pieces)[: 2 * bounce.HEADER_BYTES]
+            told = self.reports.about(
+                row, parcel.envelope, head, (bounce.Kind.HELD,), now, now + self.hold_for
+            )
+        queue_id = await self._keep(row, parcel, told)
+        self.ledger.wake.set()
+        return queue_id
+
+    def _row(self, parcel: Parcel, state: State, next_us: int, deadline: timedelta) -> Row:
+        now = self.ledger.steady.now()
+        account = parcel.account
+        return Row(
+            id=parcel.id,
+            state=state,
+            reason=parcel.why,
+            account_id=account.id,
+            customer_id=account.customer.id,
+            server_id=account.server.id,
+            at_us=micros(now),
+            next_us=next_us,
+            deadline_us=micros(now + deadline),
+            size=parcel.size,
+            recipients=len(parcel.envelope.waiting),
+            envelope=parcel.envelope.seal(self.keyring, parcel.id),
+            in_file=parcel.size > ROW_BYTES,
+            attempts=0 if parcel.why in (Why.QUEUE, Why.PACED, Why.HELD) else 1,
+            last=parcel.note,
+            score=parcel.score,
+            hits=list(parcel.hits),
+            campaign=parcel.campaign,
+        )
+
+    async def _keep(self, row: Row, parcel: Parcel, told: Sequence[tuple[Row, bytes]] = ()) -> str:
+        """Make file and row durable, in this order, and return the id of what is now in the outbox."""
+        if not self.spool.healthy:
+            raise StoreError("the spool does not keep what it is given")
+        sealed = None if row.in_file else self.spool.seal(row.id, parcel.pieces)
+        if row.in_file:
+            await self.spool.keep(row.id, parcel.pieces)
+        try:
+            queue_id = await self.store.write(self._insertion(row, sealed, parcel.answer_key, told))
+        except OutcomeUnknown:
+            # the commit was sent and its answer lost: the row itself knows
+            if await self.store.query(lambda tx: rows.get(tx, row.id)) is None:
+                raise
+            return row.id
+        except StoreError:
+            await self._unkeep(row)
+            raise
+        if queue_id != row.id:
+            await self._unkeep(row)
+        return queue_id
+
+    async def _unkeep(self, row: Row) -> None:
+        if row.in_file:
+            await self.spool.drop(row.id)
+
+    def _insertion(
+        self, row: Row, sealed: bytes | None, answer_key: bytes, told: Sequence[tuple[Row, bytes]]
+    ) -> Callable[[Connection], str]:
+        """Return the work that inserts a message, or finds the one that its client is already owed."""
+        now = self.ledger.steady.now()
+
+        def work(tx: Connection) -> str:
+            earlier = answers.recall(tx, now, answer_key) if answer_key else None
+            if earlier is not None and earlier.queue_id:
+                return earlier.queue_id
+            rows.add(tx, row, sealed)
+            for report, body in told:
+                rows.add(tx, report, body)
+            if answer_key:
+                # until the client shows that it heard our 250, its retry must find this message
+                answers.remember(tx, now, answer_key, Answer(250, "", row.id))
+            return row.id
+
+        return work
+
+    async def _await_late(self, row: Row, parcel: Parcel, late: asyncio.Future[UpstreamReply]) -> None:
+        """Settle a message by the answer to the dot that was in doubt."""
+        try:
+            answer = await late
+        except Exception:  # noqa: BLE001 - whatever it is, the answer will not come
+            outcome = Outcome(parcel.envelope.waiting, in_doubt=True, last="the answer never came")
+        else:
+            outcome = answered(parcel.envelope, answer)
+        body = b"".join(parcel.pieces)
+        await self.ledger.record(replace(row, attempts=0), parcel.envelope, body, outcome)
+
+    # --- answers in doubt
+
+    def answer_key(
+        self, door: str, account_id: int, message_id: str, body_hash: bytes, recipients: Sequence[str]
+    ) -> bytes:
+        """Return the keyed hash by which a client's retry of the same message is known."""
+        people = "\0".join(sorted(one.lower() for one in recipients))
+        text = f"{door}\0{account_id}\0{message_id}\0{body_hash.hex()}\0{people}"
+        key = self.keyring.derive("answers in doubt")
+        return hmac.digest(key, text.encode("utf-8", "surrogateescape"), "sha256")
+
+    async def recall(self, key: bytes) -> Answer | None:
+        """Return the answer that an earlier try of this message got or was owed; StoreError."""
+        now = self.ledger.steady.now()
+        return await self.store.query(lambda tx: answers.recall(tx, now, key))
+
+    async def remember(self, key: bytes, answer: Answer) -> None:
+        """Keep an answer whose arrival is in doubt, for 24 hours; durable when it returns."""
+        now = self.ledger.steady.now()
+        await self.store.write(lambda tx: answers.remember(tx, now, key, answer))
+
+    def forget(self, key: bytes) -> None:
+        """Forget an answer that has arrived: the client said something after it."""
+        self.store.write_later(lambda tx: answers.forget(tx, key))
+
+    # --- delivering
+
+    async def run(self) -> None:
+        """Deliver, tell of delays and end what is over, until cancelled."""
+        await self._start()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.overdue.run())
+            tasks.create_task(self.deliverer.run())
+
+    async def _start(self) -> None:
+        """Take back what a dead process had leased, and remove files that have no row."""
+        if self.store.sqlite:  # one process delivers; on PostgreSQL the leases of the dead run out
+            now_us = micros(self.ledger.steady.now())
+            await self.store.write(lambda tx: rows.recover(tx, now_us))
+        found = await asyncio.to_thread(lambda: list(self.spool.orphans(clock.now().timestamp())))
+        for start in range(0, len(found), ORPHANS):
+            await self._remove_orphans(found[start : start + ORPHANS])
+
+    async def _remove_orphans(self, found: Sequence[str]) -> None:
+        known = await self.store.query(lambda tx: rows.known(tx, found))
+        for number in set(found) - known:
+            await self.spool.drop(number)
+
+    async def standing_changed(self, account_ids: Sequence[int]) -> None:
+        """Look again at mail that waits because of its sender's standing."""
+        now_us = micros(self.ledger.steady.now())
+        woken = await self.store.write(lambda tx: rows.wake(tx, account_ids, now_us))
+        for account_id in account_ids:
+            self.deliverer.paces.forget(account_id, woken)
+        self.ledger.wake.set()
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many messages wait, are held, and are set aside."""
+        return await self.store.query(rows.counts)

@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+from datetime import timedelta
+
+import pytest
+
+from relay import clock
+from relay.clock import micros
+from relay.errors import StoreError
+from relay.events import DeliveryTried
+from relay.model import Level, Standing, State
+from relay.outbox.queue import Recipient, WaitingEnvelope, Why
+from relay.outbox.spool import BodyLost
+from relay.store import outbox as rows
+from relay.store.standing import set_standing
+from relay.upstream.errors import Unreachable
+from relay.upstream.reply import UpstreamReply
+from tests.relay.outbox.conftest import BODY, Bench, build
+from tests.relay.upstream.fake import DROP, until
+
+LARGE = b"Subject: big\r\n\r\n" + b"x" * 76 * 2000 + b"\r\n"
+
+
+def waiting(bench: Bench) -> list[rows.Row]:
+    with bench.store.read() as tx:
+        return rows.page(tx, rows.Filter())
+
+
+async def tried(bench: Bench, times: int) -> None:
+    await until(lambda: sum(isinstance(event, DeliveryTried) for event in bench.metrics.events) >= times)
+
+
+@pytest.mark.parametrize("body", [BODY, LARGE], ids=["row", "file"])
+async def test_an_accepted_message_is_delivered_once_byte_for_byte(bench: Bench, body: bytes) -> None:
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel(body, "b@there.example", "c@there.example"))
+        await until(lambda: bench.server.messages)
+        await until(lambda: not waiting(bench))
+    assert [message.data for message in bench.server.messages] == [body]
+    assert bench.server.messages[0].rcpts == ["RCPT TO:<b@there.example>", "RCPT TO:<c@there.example>"]
+    assert [path for path in bench.outbox.spool.folder.rglob("*") if path.is_file()] == []
+
+
+async def test_nothing_of_it_can_be_read_at_rest(bench: Bench) -> None:
+    secret = b"X-Canary: 9f8e7d6c\r\n\r\n"
+    await bench.outbox.accept(bench.parcel(secret + BODY, "canary-9f8e@there.example"))
+    await bench.outbox.accept(bench.parcel(secret + LARGE))
+    bench.store.close()
+    folder = bench.config.folder
+    assert not [path for path in folder.rglob("*") if path.is_file() and b"canary-9f8e" in path.read_bytes()]
+    assert not [path for path in folder.rglob("*") if path.is_file() and b"9f8e7d6c" in path.read_bytes()]
+
+
+async def test_each_recipient_has_its_own_end(bench: Bench) -> None:
+    bench.server.answers["RCPT"] = [None, b"550 5.1.1 no such user\r\n", b"450 4.2.2 mailbox full\r\n"]
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel(BODY, "ok@x.example", "gone@x.example", "full@x.example"))
+        await until(lambda: len(bench.server.messages) == 2)
+        await until(lambda: len(waiting(bench)) == 1)
+        first, report = bench.server.messages
+        assert first.rcpts == ["RCPT TO:<ok@x.example>"]
+        assert report.mail.startswith("MAIL FROM:<>")
+        assert report.rcpts == ["RCPT TO:<a@acme.example> NOTIFY=NEVER"]
+        assert b"Final-Recipient: rfc822; gone@x.example\r\nAction: failed\r\nStatus: 5.1.1" in report.data
+        assert b"full@x.example" not in report.data
+        assert b"Subject: hi" in report.data
+        assert b"body\r\n" not in report.data
+        (row,) = waiting(bench)
+        assert (row.recipients, row.attempts, row.worker) == (1, 1, "")
+        bench.later(timedelta(minutes=6))
+        bench.outbox.ledger.wake.set()
+        await until(lambda: len(bench.server.messages) == 3)
+        assert bench.server.messages[2].rcpts == ["RCPT TO:<full@x.example>"]
+        await until(lambda: not waiting(bench))
+
+
+async def test_retries_follow_the_schedule_and_end_with_a_report(bench: Bench) -> None:
+    bench.server.answers["RCPT"] = b"451 4.3.0 later\r\n"
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel())
+        await tried(bench, 1)
+        await until(lambda: waiting(bench)[0].attempts == 1)
+        (row,) = waiting(bench)
+        assert (
+            timedelta(minutes=4, seconds=50)
+            < timedelta(microseconds=row.next_us - row.at_us)
+            < timedelta(minutes=6)
+        )
+        assert row.last == "451 4.3.0 later"
+        bench.later(timedelta(days=6))
+        bench.server.answers["RCPT"] = [b"451 4.3.0 later\r\n"]
+        bench.outbox.ledger.wake.set()
+        await until(lambda: bench.server.messages)
+        await until(lambda: not waiting(bench))
+    assert (
+        b"Status: 5.3.0" in bench.server.messages[0].data or b"Status: 5.4.7" in bench.server.messages[0].data
+    )
+
+
+async def test_a_delay_is_told_once(bench: Bench) -> None:
+    bench.server.answers["RCPT"] = [b"451 4.3.0 later\r\n"]
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel(BODY, "slow@x.example"))
+        await tried(bench, 1)
+        await until(lambda: waiting(bench)[0].worker == "")
+    bench.later(timedelta(hours=4, minutes=1))
+    assert await bench.outbox.overdue.sweep()
+    assert not await bench.outbox.overdue.sweep()
+    assert [row.reason for row in waiting(bench)] == [Why.LATER, Why.REPORT]
+    async with bench.running():
+        await until(lambda: not waiting(bench))
+    told = next(message.data for message in bench.server.messages if message.mail.startswith("MAIL FROM:<>"))
+    assert b"Action: delayed" in told
+    assert b"Will-Retry-Until:" in told
+
+
+async def test_du_35_a_null_sender_is_never_told_anything(bench: Bench) -> None:
+    bench.server.answers["RCPT"] = [b"550 5.1.1 no\r\n"]
+    async with bench.running():
+        envelope = WaitingEnvelope("", (Recipient("b@there.example"),))
+        await bench.outbox.accept(bench.parcel(envelope=envelope))
+        await until(lambda: not waiting(bench))
+    assert bench.server.messages == []
+
+
+async def test_a_server_that_is_down_is_left_alone_and_others_are_not(bench: Bench) -> None:
+    bench.server.answers["GREETING"] = b"421 4.3.2 down\r\n"
+    for _ in range(20):
+        await bench.outbox.accept(bench.parcel())
+    async with bench.running():
+        await tried(bench, 1)
+        await until(lambda: bench.outbox.deliverer.servers.left_alone(clock.monotonic()) == 1)
+        await until(lambda: not bench.outbox.deliverer._running)
+    assert bench.server.connections <= 20
+    assert len(waiting(bench)) == 20
+
+
+async def test_an_answer_that_comes_late_settles_the_message_without_a_second_try(bench: Bench) -> None:
+    loop = asyncio.get_running_loop()
+    good, bad, lost = (loop.create_future() for _ in range(3))
+    for late in (good, bad, lost):
+        await bench.outbox.accept(bench.parcel(why=Why.IN_DOUBT), late=late)
+    assert len(waiting(bench)) == 3
+    async with bench.running():
+        good.set_result(UpstreamReply(250, "2.0.0", "ok"))
+        bad.set_result(UpstreamReply(550, "5.7.1", "spam"))
+        lost.set_exception(Unreachable("gone"))
+        await until(lambda: bench.server.messages)
+        await until(lambda: len(waiting(bench)) == 1)
+        assert [message.mail[:12] for message in bench.server.messages] == ["MAIL FROM:<>"]
+        assert waiting(bench)[0].reason == Why.IN_DOUBT
+
+
+async def test_du_14_the_retry_of_a_message_in_doubt_finds_the_first_one(bench: Bench) -> None:
+    key = bench.outbox.answer_key("submission", 1, "<1@acme.example>", b"h", ["b@x", "a@x"])
+    same = bench.outbox.answer_key("submission", 1, "<1@acme.example>", b"h", ["A@x", "b@x"])
+    first = await bench.outbox.accept(bench.parcel(LARGE, answer_key=key))
+    assert await bench.outbox.accept(bench.parcel(LARGE, answer_key=same)) == first
+    assert len(waiting(bench)) == 1
+    assert len([path for path in bench.outbox.spool.folder.rglob("*") if path.is_file()]) == 1
+    bench.outbox.forget(key)
+    await bench.store.flush()
+    assert await bench.outbox.accept(bench.parcel(LARGE, answer_key=key)) != first
+    bench.later(timedelta(hours=25))
+    assert await bench.outbox.recall(key) is None
+
+
+def switch(bench: Bench, state: State) -> None:
+    with bench.store.begin() as tx:
+        set_standing(
+            tx,
+            clock.now(),
+            Level.ACCOUNT,
+            bench.account.id,
+            Standing(state, clock.now()),
+            expected_version=None,
+        )
+
+
+async def test_a_suspended_senders_mail_waits_until_the_standing_changes(bench: Bench) -> None:
+    switch(bench, State.SUSPENDED)
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel())
+        await until(lambda: waiting(bench)[0].reason == Why.STANDING)
+        assert bench.server.connections == 0
+        switch(bench, State.ACTIVE)
+        await bench.outbox.standing_changed([bench.account.id])
+        await until(lambda: bench.server.messages)
+
+
+async def test_a_throttled_senders_mail_leaves_at_its_pace_oldest_first(bench: Bench) -> None:
+    switch(bench, State.THROTTLED)
+    sent = [await bench.outbox.accept(bench.parcel(b"X: %d\r\n\r\n" % n, why=Why.PACED)) for n in range(4)]
+    async with bench.running():
+        await until(lambda: len(bench.server.messages) == 1)
+        await until(lambda: all(row.reason == Why.PACED and row.worker == "" for row in waiting(bench)))
+        left = sorted(waiting(bench), key=lambda row: row.next_us)
+        assert [row.id for row in left] == sent[1:]
+        spans = [timedelta(microseconds=b.next_us - a.next_us) for a, b in itertools.pairwise(left)]
+        assert all(timedelta(seconds=55) < span < timedelta(seconds=65) for span in spans)
+        assert bench.server.messages[0].data == b"X: 0\r\n\r\n"
+
+
+async def test_du_34_a_message_that_kills_its_worker_is_set_aside(bench: Bench) -> None:
+    await bench.outbox.accept(bench.parcel())
+    for _ in range(3):
+        now_us = micros(clock.now())
+        wanted = rows.Claim("dead", now_us, now_us - 1, 10, suspects=bool(waiting(bench)[0].worker))
+        with bench.store.begin() as tx:
+            assert len(rows.claim(tx, bench.account.server.id, wanted)) == 1
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel(b"X: innocent\r\n\r\n"))
+        await until(lambda: len(bench.server.messages) == 1)
+        await until(lambda: [row.state for row in waiting(bench)] == ["poison"])
+    assert bench.server.messages[0].data == b"X: innocent\r\n\r\n"
+
+
+async def test_du_29_a_worker_that_lost_its_lease_writes_nothing(bench: Bench) -> None:
+    await bench.outbox.accept(bench.parcel())
+    now_us = micros(clock.now())
+    with bench.store.begin() as tx:
+        (stale,) = rows.claim(tx, bench.account.server.id, rows.Claim("one", now_us, now_us - 1, 1))
+        (fresh,) = rows.claim(
+            tx, bench.account.server.id, rows.Claim("two", now_us, now_us + 10**9, 1, suspects=True)
+        )
+        assert fresh.fence == stale.fence + 1
+        assert not rows.settle(tx, stale, attempts=9)
+        assert not rows.finish(tx, stale)
+        assert rows.extend(tx, "one", [stale.id], now_us) == 0
+        assert rows.settle(tx, fresh, attempts=1)
+
+
+async def test_a_broken_connection_after_the_dot_is_tried_again_later_not_at_once(bench: Bench) -> None:
+    bench.server.answers["DOT"] = [DROP]
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel())
+        await tried(bench, 1)
+        await until(lambda: waiting(bench)[0].worker == "")
+    (row,) = waiting(bench)
+    assert (row.reason, row.attempts) == (Why.IN_DOUBT, 1)
+    assert bench.outbox.deliverer.possible_duplicates == 1
+    assert row.next_us > micros(clock.now() + timedelta(minutes=4))
+
+
+async def test_a_lost_body_is_set_aside_and_said(bench: Bench) -> None:
+    number = await bench.outbox.accept(bench.parcel(LARGE))
+    bench.outbox.spool.remove(number)
+    async with bench.running():
+        await until(lambda: waiting(bench)[0].state == "poison")
+    with pytest.raises(BodyLost):
+        bench.outbox.spool.load(number)
+
+
+async def test_a_stopped_outbox_gives_back_what_it_had(bench: Bench) -> None:
+    bench.server.gate = asyncio.Event()
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel())
+        await until(lambda: bench.server.bodies == 1)
+        asyncio.get_running_loop().call_later(0.1, bench.server.gate.set)
+    assert waiting(bench) == []
+    assert len(bench.server.messages) == 1
+
+
+async def test_a_restart_takes_up_what_a_dead_process_had(bench: Bench) -> None:
+    await bench.outbox.accept(bench.parcel(LARGE))
+    now_us = micros(clock.now())
+    with bench.store.begin() as tx:
+        rows.claim(tx, bench.account.server.id, rows.Claim("dead", now_us, now_us + 60_000_000, 1))
+    if not bench.store.sqlite:
+        bench.later(timedelta(seconds=61))
+    async with bench.running():
+        await until(lambda: len(bench.server.messages) == 1)
+        await until(lambda: not waiting(bench))
+
+
+async def test_two_outboxes_on_one_store_deliver_each_message_once(bench: Bench) -> None:
+    other = build(bench.store, bench.keyring, bench.config.folder, bench.server, bench.account)
+    for n in range(40):
+        await bench.outbox.accept(bench.parcel(b"X: %d\r\n\r\n" % n))
+    async with bench.running(), other.running():
+        await until(lambda: not waiting(bench))
+    await other.pool.close()
+    assert sorted(message.data for message in bench.server.messages) == sorted(
+        b"X: %d\r\n\r\n" % n for n in range(40)
+    )
+
+
+async def test_success_is_passed_on_or_reported_as_relayed(bench: Bench) -> None:
+    asked = WaitingEnvelope(
+        "a@acme.example", (Recipient("b@x.example", ("SUCCESS",), "rfc822;b@x.example"),), envid="q1"
+    )
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel(envelope=asked))
+        await until(lambda: not waiting(bench))
+        assert bench.server.messages[0].rcpts == [
+            "RCPT TO:<b@x.example> NOTIFY=SUCCESS ORCPT=rfc822;b@x.example"
+        ]
+        bench.server.extensions = ("PIPELINING",)
+        bench.server.hang_up()
+        await bench.pool.close()
+        other = build(bench.store, bench.keyring, bench.config.folder, bench.server, bench.account)
+    async with other.running():
+        await other.outbox.accept(bench.parcel(envelope=asked))
+        await until(lambda: len(bench.server.messages) == 3)
+    await other.pool.close()
+    assert b"Action: relayed\r\nStatus: 2.0.0" in bench.server.messages[2].data
+    assert b"Original-Envelope-Id: q1" in bench.server.messages[2].data
+
+
+async def test_a_failing_disk_takes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_handle: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", broken)
+    with pytest.raises(StoreError):
+        await bench.outbox.accept(bench.parcel(LARGE))
+    monkeypatch.undo()
+    assert not bench.outbox.healthy
+    with pytest.raises(StoreError):
+        await bench.outbox.accept(bench.parcel())
+    assert waiting(bench) == []
+    assert [path for path in bench.outbox.spool.folder.rglob("*") if path.is_file()] == []
