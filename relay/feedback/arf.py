@@ -1,4 +1,4 @@
-"""ARF (RFC 5965, 6430, 6591, 6650) and its relatives: Microsoft JMRP, Yahoo, redacted loops, CFBL (RFC 9477)."""
+"""ARF (RFC 5965, 6430, 6591, 6650) and its relatives: Microsoft JMRP, Yahoo, redaction, CFBL (RFC 9477)."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _dialect(said: Header, inner: Header) -> str:
 
 
 def _recipients(said: Header, inner: Header) -> tuple[tuple[str, ...], str]:
-    """Return who complained as the report says, else as the message inside shows, and which of them it was."""
+    """Return who complained as the report says, else as the message inside shows, and which it was."""
     stated = [*said.texts("original-rcpt-to"), *said.texts("removal-recipient")]
     named = [address_in(text) for text in stated if not _REDACTED.search(text)]
     if found := tuple(dict.fromkeys(filter(None, named)))[:_MOST_RECIPIENTS]:

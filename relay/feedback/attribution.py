@@ -1,15 +1,15 @@
 """Whom a report means and how much it proves: one table, three grades (DESIGN.md, invariant 5). Pure.
 
-| report                     | token in the original part | who reports                   | grade | effect            |
-|----------------------------|----------------------------|-------------------------------|-------|-------------------|
-| complaint                  | yes                        | listed, aligned DKIM passes   | A     | vote in rates     |
-| complaint                  | yes                        | staff vouch for it            | A     | vote in rates     |
-| complaint                  | yes                        | anybody else                  | B     | absolute count    |
-| complaint                  | yes, mail not to its users | listed                        | B     | absolute count    |
-| not-spam                   | yes                        | as above                      | A, B  | takes its own back|
-| opt-out                    | yes                        | any                           | A, B  | unsubscribe       |
-| complaint                  | no, or elsewhere           | any                           | C     | server, staff     |
-| bounce, forward, reply, …  | anywhere                   | any                           | none  | attributes        |
+| report                 | our token in the original | who reports          | grade | effect         |
+|------------------------|---------------------------|----------------------|-------|----------------|
+| complaint              | yes                       | listed, aligned DKIM | A     | vote in rates  |
+| complaint              | yes                       | staff vouch for it   | A     | vote in rates  |
+| complaint              | yes                       | anybody else         | B     | absolute count |
+| complaint              | yes, sent to none of its  | listed               | B     | absolute count |
+| not-spam               | yes                       | as above             | A, B  | takes it back  |
+| opt-out                | yes                       | as above             | A, B  | unsubscribe    |
+| complaint              | no, or elsewhere          | anybody              | C     | server, staff  |
+| bounce, forward, reply | anywhere                  | anybody              | none  | attributes     |
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def _most(sent: Sent, witness: Witness | None) -> int:
 
 
 def _named(claim: Claim, sent: Sent, covers: frozenset[bytes], *, trusted: bool) -> list[Named]:
-    """Return the named recipients that can be believed: the message went to them, and they are the reporter's."""
+    """Return the named recipients that can be believed: the message went to them, and to its domains."""
     if sent.token.recipient_hash is not None:
         return []  # one recipient: the token says who, whatever the report names
     known = sent.recipients
@@ -187,7 +187,7 @@ def _named(claim: Claim, sent: Sent, covers: frozenset[bytes], *, trusted: bool)
 
 
 def _reporter_voter(reporter: str) -> bytes:
-    """Return who votes where a report names nobody: the reporter, or one for all who are not authenticated."""
+    """Return who votes where a report names nobody: the reporter, or one for all who are unauthenticated."""
     return hashlib.sha256(b"reporter\0" + reporter.encode()).digest()[:16]
 
 

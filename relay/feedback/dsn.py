@@ -25,9 +25,9 @@ _DAEMON = re.compile(
 )
 _SUBJECT = re.compile(
     r"undeliver|deliver(?:y|ed|able)? (?:status|fail|report|problem|error|notif|has failed)|returned mail|"
-    r"return(?:ed)? to sender|could not be delivered|mail (?:delivery|system error)|failure notice|non[- ]?delivery|"
-    r"nondeliverable|failed|failure|bounce|not delivered|delayed|warning: |rejected|mail error|unzustellbar|"
-    r"niedostarczona|zwrot|delivery has been",
+    r"return(?:ed)? to sender|could not be delivered|mail (?:delivery|system error)|failure notice|"
+    r"non[- ]?delivery|nondeliverable|failed|failure|bounce|not delivered|delayed|warning: |rejected|"
+    r"mail error|unzustellbar|niedostarczona|zwrot|delivery has been",
     re.IGNORECASE,
 )
 _AUTOMATIC = re.compile(
@@ -37,8 +37,9 @@ _AUTOMATIC = re.compile(
 )
 #: where the returned message starts: addresses below are not the failed ones
 _RETURNED = re.compile(
-    r"^[ \t>*=_-]*(?:-+ ?)?(?:(?:below this line is|this is) a copy of|(?:begin )?(?:original|returned|unsent) message"
-    r"|included is a copy|original message (?:follows|header)|the original message was received|message header follows"
+    r"^[ \t>*=_-]*(?:-+ ?)?(?:(?:below this line is|this is) a copy of"
+    r"|(?:begin )?(?:original|returned|unsent) message|included is a copy|original message (?:follows|header)"
+    r"|the original message was received|message header follows"
     r"|your (?:original )?message (?:follows|reads|header)|headers? (?:of|follow)|received: (?:from|by) )",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -120,7 +121,7 @@ def says_bounce(top: Header) -> bool:
     return _SUBJECT.search(top.text("subject")) is not None
 
 
-# -- RFC 3464 --------------------------------------------------------------------------------------------------
+# -- RFC 3464 -----------------------------------------------------------------------------------------------
 
 
 def _groups(data: bytes) -> list[Header]:
@@ -152,7 +153,7 @@ def _typed(group: Header, name: str) -> str:
     return address_in(text.partition(";")[2] or text)
 
 
-# -- free text -------------------------------------------------------------------------------------------------
+# -- free text ----------------------------------------------------------------------------------------------
 
 
 def _from_library(raw: bytes) -> tuple[RecipientStatus, ...]:

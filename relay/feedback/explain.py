@@ -1,4 +1,4 @@
-"""Says why: makes a decision again from its stored evidence, and counts again what the evidence was made from."""
+"""Says why: makes a decision again from its stored evidence, and counts the evidence again in the rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from relay.store.decisions import Case
 
-#: A message may be journalled so long after it was taken in: it is in doubt on which side of a decision it was.
+#: A message may be journalled so long after it was taken in that it missed a decision.
 _DOUBT = timedelta(minutes=2)
 _AUDIT_ROWS = 2000
 
@@ -120,7 +120,8 @@ def _against_itself(case: Case) -> Iterator[str]:
         if again["numbers"].get(name) != number:
             yield f"{name}: stored {number!r}, computed again {again['numbers'].get(name)!r}"
     if (case.step, case.reason) != (again["step"], again["reason"]):
-        yield f"the case says {case.step}: {case.reason!r}, the numbers say {again['step']}: {again['reason']!r}"
+        said, says = f"{case.step}: {case.reason}", f"{again['step']}: {again['reason']}"
+        yield f"the case says {said!r}, the numbers say {says!r}"
     votes = evidence.get("votes_by_reporter", {})
     numbers = evidence.get("numbers", {})
     if "votes" in numbers and sum(votes.values()) != numbers["votes"]:
@@ -163,7 +164,8 @@ def _against_votes(tx: Connection, case: Case, ids: list[str]) -> Iterator[str]:
         standing[row.reporter] = standing.get(row.reporter, 0) + 1
     missing = set(ids) - {row.complaint_id for row in rows}
     if missing:
-        yield f"{len(missing)} complaints that were counted have no vote any more: {', '.join(sorted(missing)[:5])}"
+        some = ", ".join(sorted(missing)[:5])
+        yield f"{len(missing)} complaints that were counted have no vote any more: {some}"
     for reporter, number in case.evidence["votes_by_reporter"].items():
         if len(ids) < 500 and standing.get(reporter, 0) < number:
             yield f"votes of {reporter}: {number} counted, {standing.get(reporter, 0)} stored"
@@ -176,7 +178,7 @@ def _against_cohort(
     covered: tuple[bytes, ...] | None,
     counted: Mapping[int, int],
 ) -> Iterator[str]:
-    """Compare the denominator with the cohort counters, and those with the journal rows they were made from."""
+    """Compare the denominator with the cohort counters, and those with the journal rows behind them."""
     since, at = span
     account_id, today = case.subject_id, micros(at) // journal.DAY_US
     stored = tallies.by_day(tx, account_id, min(counted, default=today), today, covered)
@@ -188,7 +190,7 @@ def _against_cohort(
         if not 0 <= stored.get(day, 0) - later - number <= doubt:
             yield f"relayed on {start:%Y-%m-%d}: {number} counted, {stored.get(day, 0)} stored"
         rows = tallies.relayed_within(tx, account_id, start, end, covered)
-        if _complete(tx, account_id, day) and rows != stored.get(day, 0):
+        if _complete(tx, day) and rows != stored.get(day, 0):
             yield f"relayed on {start:%Y-%m-%d}: {stored.get(day, 0)} in the counters, {rows} in the journal"
     if "relayed_to_reporters" in case.evidence["numbers"] and since == moment(
         micros(since) // journal.DAY_US * journal.DAY_US
@@ -199,10 +201,9 @@ def _against_cohort(
             yield f"relayed to reporters: {stated} decided on, {total} listed by day"
 
 
-def _complete(tx: Connection, account_id: int, day: int) -> bool:
-    """Return whether the journal still holds that whole day: something older is there, or nothing was purged."""
+def _complete(tx: Connection, day: int) -> bool:
+    """Return whether the journal still holds that whole day."""
     oldest = tx.execute(select(message.c.at_us).order_by(message.c.at_us).limit(1)).scalar_one_or_none()
-    del account_id
     return oldest is not None and oldest <= (day + 1) * journal.DAY_US
 
 
@@ -210,7 +211,8 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     """Return an explanation as text for people."""
     if found["kind"] == "message":
         said = [
-            f"message {found['id']} of {found['login']} at {found['at']}: {found['action']}, {found['outcome']}"
+            f"message {found['id']} of {found['login']} at {found['at']}:"
+            f" {found['action']}, {found['outcome']}"
         ]
         said += [f"  score {found['score']}; reply {found['reply']}"]
         said += [f"  {hit['score']:+.2f} {hit['rule']}: {hit['evidence']}" for hit in found["hits"]]
@@ -220,7 +222,8 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         return said
     end = f" until {found['until']}" if found["until"] else ""
     said = [
-        f"case {found['id']}: {found['level']} {found['subject']} went from {found['from']} to {found['to']}{end}",
+        f"case {found['id']}: {found['level']} {found['subject']}:"
+        f" from {found['from']} to {found['to']}{end}",
         f"  at {found['at']} by {found['set_by']}, step {found['step']}",
         f"  because {found['reason']}",
     ]

@@ -1,4 +1,4 @@
-"""Takes reports in: parse, authenticate, open the token, grade, record once. The sweep decides (relay.feedback.judge).
+"""Takes reports in: parse, authenticate, open the token, grade, record once; relay.feedback.judge decides.
 
 Everything that a report can change happens in one transaction; what changes nothing (a replay, a forgery)
 costs one read and no commit.
@@ -7,14 +7,12 @@ costs one read and no commit.
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import dns.exception
 import dns.resolver
 
-from relay.clock import micros
 from relay.dns import Found, Resolver
 from relay.events import ReportTaken
 from relay.feedback import attribution, witness
@@ -22,7 +20,18 @@ from relay.feedback.attribution import Attribution, Claim, Effect, Named, Sent, 
 from relay.feedback.door import FeedbackDoor
 from relay.feedback.judge import Judge
 from relay.feedback.reading import read
-from relay.feedback.report import Kind, Report
+from relay.feedback.report import Kind
+from relay.feedback.steps import (
+    Checked,
+    Known,
+    Looked,
+    Outcome,
+    Received,
+    conclude,
+    digest,
+    name_of,
+    sent_us,
+)
 from relay.model import AccountClass, Grade
 from relay.signing import token
 from relay.store import changes, complaints, reporters, suppression
@@ -40,84 +49,13 @@ if TYPE_CHECKING:
     from relay.config import Config
     from relay.keyring import Keyring
     from relay.metrics import Metrics
-    from relay.signing.token import Token
-    from relay.store.engine import Store
     from relay.store.complaints import Sender
+    from relay.store.engine import Store
     from relay.store.reporters import Reporter
 
 _WAITING = "reports that wait"
 #: beyond this a report is parsed off the event loop
 LARGE_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one report; `as_json` is what `feedback import --json` prints."""
-
-    id: str
-    report: Report
-    grade: Grade | None = None
-    attributed_to: str | None = None
-    counted: bool = False
-    why: str = ""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return exactly the keys of the command line."""
-        return {
-            **self.report.as_json(),
-            "attributed_to": self.attributed_to,
-            "counted": self.counted,
-            "why": self.why,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A report before the store is asked: parsed, its tokens opened."""
-
-    raw: bytes = field(repr=False)
-    report: Report
-    token: Token | None
-    in_original: bool
-    trusted: bool
-    vouched_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A report whose sender has been authenticated, or not."""
-
-    received: Received
-    #: the listed reporter that its From claims to be
-    claimed: Reporter | None
-    #: a signature of that reporter passes
-    proven: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the store said: the account and message that the token names, and the claim made of them."""
-
-    account: Sender | None
-    attribution: Attribution
-    claim: Claim
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """What a first look at the store said, without writing."""
-
-    checked: Checked
-    known: Known
-    #: recording would write something
-    changes_something: bool
-    #: DNS names to ask before this is final
-    names: tuple[str, ...] = ()
-
-    @property
-    def claimed(self) -> Reporter | None:
-        """Return the listed reporter that the report claims to be from."""
-        return self.checked.claimed
 
 
 class Intake:
@@ -168,11 +106,11 @@ class Intake:
             records = {name: await self._txt(name) for name in first.names}
             first = await self._store.query(lambda tx: self._then(tx, received, first.claimed, records, now))
         if not first.changes_something:
-            return self._tell(_outcome(received, first.known, grown=0))
+            return self._tell(conclude(received, first.known, grown=0))
         if first.known.attribution.grade is Grade.C:
             # It moves nothing: written with what comes next, so that a flood costs no commit each.
             self._store.write_later(lambda tx: self._record(tx, first.checked, now))
-            return self._tell(_outcome(received, first.known, grown=0))
+            return self._tell(conclude(received, first.known, grown=0))
         return self._tell(await self._store.write(lambda tx: self._record(tx, first.checked, now)))
 
     def record(self, raw: bytes, now: datetime, *, trusted: bool = False, vouched_by: str = "") -> Outcome:
@@ -184,7 +122,7 @@ class Intake:
                 records = {name: _ask(name) for name in first.names}
                 first = self._then(tx, received, first.claimed, records, now)
         if not first.changes_something:
-            return self._tell(_outcome(received, first.known, grown=0))
+            return self._tell(conclude(received, first.known, grown=0))
         with self._store.begin() as tx:
             return self._tell(self._record(tx, first.checked, now))
 
@@ -253,12 +191,12 @@ class Intake:
         """Return whether recording would write anything; replays and floods of forgeries do not."""
         match received.report.kind:
             case Kind.UNKNOWN:
-                return self._is_puzzle(received) and not complaints.waits(tx, _digest(received.raw))
+                return self._is_puzzle(received) and not complaints.waits(tx, digest(received.raw))
             case Kind.BOUNCE:
                 return self._is_news(tx, known)
         if known.attribution.effect in (Effect.VOTE, Effect.WITHDRAW):
             return complaints.raises(tx, self._votes(received, known))
-        if complaints.exists(tx, _identifier(received, known)):
+        if complaints.exists(tx, name_of(received, known)):
             return False
         full = complaints.unattributed_within(tx, now) >= complaints.MOST_UNATTRIBUTED_PER_HOUR
         return known.attribution.grade is not Grade.C or not full
@@ -281,7 +219,7 @@ class Intake:
             Vote(
                 message_id=sent.token.message_id,
                 voter=voter,
-                complaint_id=_identifier(received, known),
+                complaint_id=name_of(received, known),
                 account_id=known.account.id,
                 grade=result.grade,
                 reporter=known.claim.witness.reporter if result.grade is Grade.A else "",
@@ -297,7 +235,7 @@ class Intake:
         looked = self._look(tx, checked, now)
         known = looked.known
         if not looked.changes_something:
-            return _outcome(received, known, grown=0)
+            return conclude(received, known, grown=0)
         grown = 0
         if received.report.kind is Kind.UNKNOWN:
             self._wait(tx, received, now)
@@ -307,7 +245,7 @@ class Intake:
             grown = self._complained(tx, received, known, now)
         if grown and known.account is not None:
             changes.note(tx, now, complaints.JUDGE, known.account.id)
-        return _outcome(received, known, grown=grown)
+        return conclude(received, known, grown=grown)
 
     def _complained(self, tx: Connection, received: Received, known: Known, now: datetime) -> int:
         result, sent, account = known.attribution, known.claim.sent, known.account
@@ -316,7 +254,7 @@ class Intake:
         complaints.add(
             tx,
             now,
-            id=_identifier(received, known),
+            id=name_of(received, known),
             feedback_type=received.report.feedback_type,
             grade=str(result.grade or ""),
             reporter=known.claim.witness.reporter,
@@ -324,7 +262,7 @@ class Intake:
             server_id=account.server_id if account else None,
             customer_id=account.customer_id if account else None,
             message_id=sent.token.message_id if sent else None,
-            sent_us=_micros(sent),
+            sent_us=sent_us(sent),
             recipient_hash=result.recipient_hash,
             domain_hash=result.domain_hash,
             counted=grown > 0,
@@ -360,7 +298,7 @@ class Intake:
                 account_id=account.id,
                 customer_id=account.customer_id,
                 domain_hash=named.domain_hash,
-                sent_us=_micros(sent),
+                sent_us=sent_us(sent),
                 status=status.status,
                 kind=status.reason if verified else f"{status.reason} (unverified)",
                 permanent=hard,
@@ -371,7 +309,7 @@ class Intake:
 
     def _wait(self, tx: Connection, received: Received, now: datetime) -> None:
         """Keep what nobody could parse, sealed, until staff have looked."""
-        identifier = _digest(received.raw)
+        identifier = digest(received.raw)
         sealed = self._keyring.seal(_WAITING, received.raw, identifier.encode())
         complaints.keep_waiting(tx, now, identifier, "; ".join(received.report.faults), sealed)
 
@@ -402,49 +340,6 @@ class Intake:
     async def _lookup(self, name: str) -> Sequence[str]:
         answer = await self._resolver.lookup(name, "TXT")
         return answer.records if answer.found is Found.YES else ()
-
-
-def _micros(sent: Sent | None) -> int | None:
-    return micros(sent.token.sent_at) if sent else None
-
-
-def _digest(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()[:24]
-
-
-def _identifier(received: Received, known: Known) -> str:
-    """Name a complaint by what it says, so that a replay or a new wrapping has the same name."""
-    sent, result = known.claim.sent, known.attribution
-    if sent is None or result.grade is Grade.C:
-        said: tuple[object, ...] = (_digest(received.raw),)
-    else:
-        said = (
-            sent.token.message_id,
-            result.grade,
-            result.effect,
-            sorted(one.hex() for one in result.voters),
-        )
-    return hashlib.sha256(repr(said).encode()).hexdigest()[:24]
-
-
-def _outcome(received: Received, known: Known, *, grown: int) -> Outcome:
-    result = known.attribution
-    counted = result.effect is Effect.VOTE and grown > 0
-    why = result.why
-    if result.effect is Effect.VOTE and not grown:
-        why = "counted already: one vote per message and recipient"
-    elif result.effect is Effect.WITHDRAW:
-        why = "takes a complaint back; " + why
-    elif result.effect is Effect.UNSUBSCRIBE:
-        why = "counts as unsubscribe, not as complaint; " + why
-    return Outcome(
-        id=_identifier(received, known),
-        report=received.report,
-        grade=result.grade,
-        attributed_to=known.account.login if known.account else None,
-        counted=counted,
-        why=why,
-    )
 
 
 def _ask(name: str) -> Sequence[str]:

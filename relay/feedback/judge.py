@@ -1,7 +1,7 @@
 """The control process decides: numbers of an account through the ladder to a standing, with its evidence.
 
-Compare-and-set in one transaction with case, audit entry and change row: two processes that see the same storm
-make one suspension. Standings that have had their time end here too.
+Compare-and-set in one transaction with case, audit entry and change row: two processes that see the same
+storm make one suspension. Standings that have had their time end here too.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Judge:
         return made[0]
 
     def _news(self, tx: Connection, now: datetime) -> list[int]:
-        """Return the accounts with new reports, spam-like messages or unknown recipients since the last sweep."""
+        """Return accounts with new reports, spam-like messages or unknown recipients since the last sweep."""
         if self._seq is None:
             self._seq = changes.latest(tx)
             found = complaints.accounts_with_reports(tx, now - tallies.WINDOW)
@@ -239,10 +239,11 @@ class Judge:
         evidence: Mapping[str, Any],
     ) -> None:
         before = account.standing.state
+        set_by = _OBSERVED if account.customer.mode is Mode.OBSERVE else decisions.POLICY
         decisions.add(
             tx, now, case_id=str(standing.case_id), level=Level.ACCOUNT, subject_id=account.id, step=step,
             from_state=before, to_state=standing.state, until=standing.until, reason=standing.reason,
-            evidence=evidence, set_by=_OBSERVED if account.customer.mode is Mode.OBSERVE else decisions.POLICY,
+            evidence=evidence, set_by=set_by,
         )  # fmt: skip
         audit.append(
             tx,
@@ -283,7 +284,7 @@ class Judge:
         )  # fmt: skip
         audit.append(tx, now, decisions.POLICY, "server accounts_fall", f"server {server.name}", reason)
 
-    # -- the end of a timed standing ---------------------------------------------------------------
+    # -- the end of a timed standing -----------------------------------------------------------
 
     def _end(
         self, tx: Connection, level: Level, subject: int, standing: Standing, now: datetime

@@ -27,7 +27,7 @@ _SIGNATURES = {b"PK\x03\x04": "a zip archive", b"\x1f\x8b": "a gzip archive"}
 
 
 def read(raw: bytes) -> Report:
-    """Return what a report says; kind unknown and a reason for whatever is none. Never raises, linear time."""
+    """Return what a report says; kind unknown and a reason for whatever is none. Never raises; linear."""
     raw = raw[:MAX_BYTES]
     if plain := _not_mail(raw):
         return plain

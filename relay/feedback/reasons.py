@@ -4,51 +4,77 @@ from __future__ import annotations
 
 import re
 
-#: (reason, permanent, words); order matters: what is said of the content comes before what is said of the address
-_WORDS: tuple[tuple[str, bool, str], ...] = (
-    ("spam block", True, r"spam|junk mail|unsolicited|bulk mail|uri?bl|content (?:was )?(?:rejected|refused)|"
-     r"message (?:content )?rejected (?:due to|for) (?:content|policy)|bayes|spamassassin|blacklisted url"),
-    ("reputation", True, r"black ?list|block ?list|\bdnsbl\b|\brbl\b|spamhaus|spamcop|barracuda|reputation|"
-     r"poor ip|sender(?:'s)? ip|listed (?:at|in|by)|\bsenderscore\b"),
-    ("mailbox full", False, r"quota|mailbox (?:is )?full|full mailbox|exceed(?:s|ed)? (?:the )?(?:storage|mailbox)|"
-     r"over ?(?:the )?(?:limit|quota)|insufficient (?:disk|storage|system storage)|mailfolder is full|"
-     r"not enough (?:disk|storage)? ?space|przekroczon"),
-    ("too large", True, r"too (?:large|big)|size limit|exceeds? (?:the )?(?:maximum|size|limit|fixed)|"
-     r"message size|larger than"),
-    ("invalid recipient", True, r"user(?:name)? (?:is )?(?:unknown|not (?:known|found|exist|listed|local|active))|"
-     r"unknown (?:user|recipient|address|mailbox|local|account|or illegal)|no such (?:user|mailbox|recipient|"
-     r"address|account|person|name|local)|no mailbox|does(?:n't| not) (?:exist|have (?:an|a) )|"
-     r"(?:mailbox|recipient|address|account|user|login)(?: address)?(?: [\w.@<>\"'()+=-]+)? "
-     r"(?:(?:is |was |has been )?(?:unavailable|not found|unknown|invalid|disabled|inactive|"
-     r"deactivated|closed|suspended|rejected|discontinued|not available|non-?existent|not valid|not a valid|"
-     r"no longer|not listed|not exist|unrouteable|undeliverable))|invalid (?:mailbox|recipient|address|user)|"
-     r"no account|not (?:our|a valid) (?:customer|user|recipient|mailbox|address)|bad destination mailbox|"
-     r"unrouteable address|undeliverable address|not listed in|ambiguous|no valid recipients|"
-     r"delivery to the following recipients? failed|nie istnieje|nieznany|inconnu|unbekannt|"
-     r"couldn't find any|unknown or|addressee unknown|account expired|mail drop|\bno local\b"),
-    ("bad domain", True, r"host (?:or domain name )?(?:not found|unknown)|unknown host|no such (?:domain|host)|domain (?:name )?(?:not|does)|"
-     r"name service error|host unknown|nxdomain|unrouteable mail domain|relay(?:ing)? (?:is )?(?:denied|not)|rcpthosts|"
-     r"not (?:an? )?(?:allowed|open) (?:to )?relay|unable to relay|can(?:not|'t) relay|relay access denied|"
-     r"bad name|malformed|mail loop|too many hops"),
-    ("rate", False, r"too many (?:messages|connections|recipients|emails)|rate ?limit|throttl|try again later|"
-     r"temporarily (?:deferred|rejected|limited)|exceeded .{0,40}per (?:hour|day|minute)|slow down"),
-    ("authentication", True, r"\bspf\b|\bdkim\b|\bdmarc\b|not authenticated|unauthenticated|sender id"),
-    ("policy", True, r"policy|prohibited|not allowed|administrative|access denied|refused|denied|rejected|"
-     r"attachment|virus|infected|whitelist|challenge"),
-    ("network", False, r"connection (?:timed? ?out|refused|reset|dropped)|connect to|could not (?:be )?connect|timed? ?out|"
-     r"no route|unreachable|no answer|lost connection|retry time|still (?:trying|being retried)|delayed|"
-     r"not yet been delivered|has not been"),
+#: (reason, permanent, words); order matters: what is said of the content comes before the address
+_WORDS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
+    ("spam block", True, (
+        r"spam|junk mail|unsolicited|bulk mail|uri?bl|content (?:was )?(?:rejected|refused)",
+        r"message (?:content )?rejected (?:due to|for) (?:content|policy)|bayes|blacklisted url",
+    )),
+    ("reputation", True, (
+        r"black ?list|block ?list|\bdnsbl\b|\brbl\b|spamcop|barracuda|reputation|poor ip|sender(?:'s)? ip",
+        r"listed (?:at|in|by)|\bsenderscore\b",
+    )),
+    ("mailbox full", False, (
+        r"quota|mailbox (?:is )?full|full mailbox|exceed(?:s|ed)? (?:the )?(?:storage|mailbox)",
+        r"over ?(?:the )?(?:limit|quota)|insufficient (?:disk|storage|system storage)|mailfolder is full",
+        r"not enough (?:disk|storage)? ?space|przekroczon",
+    )),
+    ("too large", True, (
+        r"too (?:large|big)|size limit|exceeds? (?:the )?(?:maximum|size|limit|fixed)|message size",
+        r"larger than",
+    )),
+    ("invalid recipient", True, (
+        r"user(?:name)? (?:is )?(?:unknown|not (?:known|found|exist|listed|local|active))",
+        r"unknown (?:user|recipient|address|mailbox|local|account|or illegal)",
+        r"no such (?:user|mailbox|recipient|address|account|person|name|local)|no mailbox",
+        r"does(?:n't| not) (?:exist|have (?:an|a) )",
+        r"(?:mailbox|recipient|address|account|user|login)(?: address)?(?: [\w.@<>\"'()+=-]{1,320})? "
+        r"(?:(?:is |was |has been )?(?:unavailable|not found|unknown|invalid|disabled|inactive|deactivated|"
+        r"closed|suspended|rejected|discontinued|not available|non-?existent|not valid|not a valid|no longer|"
+        r"not listed|not exist|unrouteable|undeliverable))",
+        r"invalid (?:mailbox|recipient|address|user)|no account|bad destination mailbox|not listed in",
+        r"ambiguous",
+        r"not (?:our|a valid) (?:customer|user|recipient|mailbox|address)|unrouteable address",
+        r"undeliverable address|no valid recipients|delivery to the following recipients? failed",
+        r"nie istnieje|nieznany|inconnu|unbekannt|couldn't find any|unknown or|addressee unknown",
+        r"account expired|mail drop|\bno local\b",
+    )),
+    ("bad domain", True, (
+        r"host (?:or domain name )?(?:not found|unknown)|unknown host|no such (?:domain|host)|host unknown",
+        r"domain (?:name )?(?:not|does)|name service error|nxdomain|unrouteable mail domain",
+        r"relay(?:ing)? (?:is )?(?:denied|not)|rcpthosts|not (?:an? )?(?:allowed|open) (?:to )?relay",
+        r"unable to relay|can(?:not|'t) relay|relay access denied|bad name|malformed|mail loop|too many hops",
+    )),
+    ("rate", False, (
+        r"too many (?:messages|connections|recipients|emails)|rate ?limit|throttl|try again later|slow down",
+        r"temporarily (?:deferred|rejected|limited)|exceeded .{0,40}per (?:hour|day|minute)",
+    )),
+    ("authentication", True, (
+        r"\bspf\b|\bdkim\b|\bdmarc\b|not authenticated|unauthenticated|sender id",
+    )),
+    ("policy", True, (
+        r"policy|prohibited|not allowed|administrative|access denied|refused|denied|rejected",
+        r"attachment|virus|infected|whitelist|challenge",
+    )),
+    ("network", False, (
+        r"connection (?:timed? ?out|refused|reset|dropped)|connect to|could not (?:be )?connect|timed? ?out",
+        r"no route|unreachable|no answer|lost connection|retry time|still (?:trying|being retried)|delayed",
+        r"not yet been delivered|has not been",
+    )),
 )  # fmt: skip
-_TABLE = tuple((reason, permanent, re.compile(words, re.IGNORECASE)) for reason, permanent, words in _WORDS)
+_TABLE = tuple(
+    (reason, permanent, re.compile("|".join(words), re.IGNORECASE)) for reason, permanent, words in _WORDS
+)
 #: subject.detail of the enhanced status (RFC 3463 and the IANA registry)
 _STATUS = {
     "1.0": "invalid recipient", "1.1": "invalid recipient", "1.2": "bad domain", "1.3": "invalid recipient",
-    "1.4": "invalid recipient", "1.6": "invalid recipient", "1.10": "bad domain", "2.0": "invalid recipient",
-    "2.1": "invalid recipient", "2.2": "mailbox full", "2.3": "too large", "3.1": "mailbox full", "3.4": "too large",
-    "4.0": "network", "4.1": "network", "4.2": "network", "4.3": "bad domain", "4.4": "bad domain", "4.5": "rate",
-    "4.6": "bad domain", "4.7": "network", "5.3": "rate", "7.1": "policy", "7.2": "policy",
-    "7.20": "authentication", "7.21": "authentication", "7.22": "authentication", "7.23": "authentication",
-    "7.24": "authentication", "7.25": "reputation", "7.26": "authentication", "7.27": "bad domain", "7.28": "rate",
+    "1.4": "invalid recipient", "1.6": "invalid recipient", "1.10": "bad domain",
+    "2.0": "invalid recipient", "2.1": "invalid recipient", "2.2": "mailbox full", "2.3": "too large",
+    "3.1": "mailbox full", "3.4": "too large", "4.0": "network", "4.1": "network", "4.2": "network",
+    "4.3": "bad domain", "4.4": "bad domain", "4.5": "rate", "4.6": "bad domain", "4.7": "network",
+    "5.3": "rate", "7.1": "policy", "7.2": "policy", "7.20": "authentication", "7.21": "authentication",
+    "7.22": "authentication", "7.23": "authentication", "7.24": "authentication", "7.25": "reputation",
+    "7.26": "authentication", "7.27": "bad domain", "7.28": "rate",
 }  # fmt: skip
 #: statuses so exact that words beside them do not matter
 _EXACT = frozenset(("1.1", "1.2", "1.10", "2.1", "2.2", "2.3", "3.1", "3.4", "4.4", "4.6"))
