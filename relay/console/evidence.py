@@ -137,19 +137,16 @@ async def _case_page(request: Request, visitor: Visitor, desk: Desk, case_id: st
 
 
 def _explained(evidence: Mapping[str, Any], explained: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the page says first of a decision that was computed again."""
-    same = explained.get("same")
-    note = ""
-    if same is not None:
-        note = (
-            "Computed again from the stored numbers: the same decision."
-            if same
-            else "Computed again, it comes out differently: something that was stored has been changed."
-        )
-    numbers = evidence.get("numbers") or evidence.get("tally") or {}
+    """Return what the page shows of a decision and of its being computed again."""
+    numbers = evidence.get("numbers") or {}
+    again = explained.get("recomputed") or {}
     return {
         "numbers": numbers if isinstance(numbers, dict) else {},
-        "explained": {"same": bool(same), "note": note, "rest": dict(explained)},
+        "lifts": str(evidence.get("lifts") or ""),
+        "held_back": str(evidence.get("held_back") or ""),
+        "same": explained.get("same"),
+        "differences": [str(one) for one in explained.get("differences") or ()],
+        "again": again if isinstance(again, dict) else {},
     }
 
 
@@ -173,20 +170,26 @@ async def _message_page(request: Request, visitor: Visitor, desk: Desk, message_
 
 
 def sentence(message: MessageRow) -> str:
-    """Say in one sentence what was decided about a message, and why."""
+    """Say in one sentence what became of a message, and why."""
     if message.malformed:
         return f"Refused for its form: {message.malformed}."
     strongest = sorted(message.hits, key=lambda hit: -hit.get("score", 0))[:3]
     because = ", ".join(str(hit.get("rule", "")) for hit in strongest if hit.get("score", 0) > 0)
     score = f"{message.score:.1f} points" + (f", above all for {because}" if because else "")
-    match message.action:
-        case "deliver":
-            return f"Handed to the customer's server: {score}."
-        case "tag":
-            return f"Handed to the customer's server with a mark: {score}."
-        case "hold":
+    passed = message.action in ("deliver", "tag")
+    mark = " with a mark" if message.action == "tag" else ""
+    match message.outcome:
+        case "forwarded":
+            return f"Handed to the customer's server{mark}: {score}."
+        case "queued":
+            return f"Taken, and waiting in the outbox for the customer's server{mark}: {score}."
+        case "held":
             return f"Held for staff to look at: {score}."
-        case "refuse":
+        case "refused" if passed:
+            return f"Passed screening ({score}), but the customer's server refused it."
+        case "refused":
             return f"Refused: {score}."
+        case _ if passed:
+            return f"Passed screening ({score}), but the customer's server put it off; it is tried again."
         case _:
             return f"Put off, the sender tries again: {score}."

@@ -187,6 +187,7 @@ class MessageLine(Answer):
     login: str
     customer: str
     action: str
+    outcome: Annotated[str, Field(description="forwarded, queued, held, refused, deferred")]
     score: float
     hits: list[dict[str, Any]]
     malformed: str

@@ -17,11 +17,18 @@ HERE = Path(__file__).parent
 
 #: What each decision means, in the words of the people who ask.
 ACTION_WORDS = {
-    "deliver": "relayed",
-    "tag": "relayed, marked",
+    "deliver": "passed",
+    "tag": "passed, marked",
     "hold": "held",
     "refuse": "refused",
     "defer": "put off",
+}
+
+#: What came of a message that passed, where it was not simply forwarded.
+OUTCOME_WORDS = {
+    "queued": "waits in the outbox",
+    "refused": "the server refused it",
+    "deferred": "the server put it off",
 }
 
 #: What each state means for the sender; shown beside the word.
@@ -182,6 +189,7 @@ def environment(now: Callable[[], datetime]) -> Environment:
     }
     words: Mapping[str, Any] = {
         "ACTION": ACTION_WORDS,
+        "OUTCOME": OUTCOME_WORDS,
         "GRADE": GRADE_WORDS,
         "STATE": STATE_WORDS,
         "number_value": number_value,

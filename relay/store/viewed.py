@@ -57,6 +57,8 @@ class MessageRow:
     login: str
     customer: str
     action: str
+    #: forwarded, queued, held, refused, deferred
+    outcome: str
     score: float
     hits: tuple[dict[str, Any], ...]
     malformed: str

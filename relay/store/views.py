@@ -162,6 +162,7 @@ def _message(row: Any) -> MessageRow:
         row["login"] or "",
         row["customer"] or "",
         row["action"],
+        row["outcome"],
         row["score"],
         tuple(row["hits"] or ()),
         row["malformed"],

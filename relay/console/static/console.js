@@ -2,8 +2,8 @@
 "use strict";
 (() => {
   const ACTIONS = [
-    ["deliver", "relayed"],
-    ["tag", "relayed, marked"],
+    ["deliver", "passed"],
+    ["tag", "passed, marked"],
     ["hold", "held"],
     ["refuse", "refused"],
     ["defer", "put off"],

@@ -102,6 +102,9 @@ class World:
             "recipients": b"h" * 32,
             "size": 900,
         }
+        facts["outcome"] = {"hold": "held", "refuse": "refused", "defer": "deferred"}.get(
+            more.get("action", ""), "forwarded"
+        )
         row = journal.JournalRow(message_id, sender.id, sender.customer.id, self.now, **(facts | more))
         with self.store.begin() as tx:
             journal.append(tx, [row])

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from relay.console.evidence import sentence
 from relay.console.login import csrf_of
 from relay.events import StandingChanged
 from relay.model import State
+from relay.store import views
 
 if TYPE_CHECKING:
     from starlette.testclient import TestClient
@@ -145,3 +147,25 @@ def test_a_message_explains_itself(world: World) -> None:
     assert "the GTUBE string" in page
     odd = world.sent(LOGIN, action="refuse", malformed="two From fields")
     assert "Refused for its form: two From fields." in world.at_desk("viewer").get(f"/explain/{odd}").text
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome", "said"),
+    [
+        ("deliver", "forwarded", "Handed to the customer's server: 1.0 points, above all for r."),
+        ("tag", "forwarded", "Handed to the customer's server with a mark: 1.0 points, above all for r."),
+        ("deliver", "queued", "waiting in the outbox"),
+        ("hold", "held", "Held for staff to look at"),
+        ("tag", "refused", "but the customer's server refused it"),
+        ("refuse", "refused", "Refused: 1.0 points"),
+        ("deliver", "deferred", "but the customer's server put it off"),
+        ("defer", "deferred", "Put off, the sender tries again"),
+    ],
+)
+def test_every_end_of_a_message_has_its_sentence(world: World, action: str, outcome: str, said: str) -> None:
+    hits = [{"rule": "r", "score": 2.0}, {"rule": "good", "score": -1.0}]
+    message = world.sent(LOGIN, action=action, outcome=outcome, score=1.0, hits=hits)
+    with world.store.read() as tx:
+        row = views.message_by_id(tx, message)
+    assert row is not None
+    assert said in sentence(row)
