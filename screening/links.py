@@ -38,6 +38,8 @@ class Link:
     domain: str
     source: str
     tag: str = ""
+    #: a mail filter rewrote it; `host` is the one inside
+    wrapped: bool = False
 
     @property
     def path(self) -> str:
@@ -55,7 +57,7 @@ def registrable(host: str) -> str:
 
 
 def known_suffix(domain: str) -> bool:
-    """Return whether the domain's ending is one that exists (public suffix list, or reserved for examples)."""
+    """Return whether the domain's ending exists (public suffix list, or reserved for examples)."""
     if domain.rpartition(".")[2] in ("example", "test", "invalid"):
         return True
     return _KNOWN.publicsuffix(domain) is not None
@@ -135,7 +137,7 @@ def make(href: str, text: str, source: str, tag: str = "") -> Link | None:
     inner = unwrapped(href, host)
     if inner.startswith(("http://", "https://")):
         host = normal_host(inner.partition("://")[2].partition("/")[0].partition("?")[0])
-    return Link(href, text, host, registrable(host), source, tag)
+    return Link(href, text, host, registrable(host), source, tag, bool(inner))
 
 
 def in_text(text: str, limit: int = MAX_LINKS) -> list[Link]:

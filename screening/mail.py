@@ -19,7 +19,7 @@ from screening.fields import Block, Field, read
 from screening.html import HtmlView, view
 from screening.links import MAX_LINKS, Link, in_text, registrable
 from screening.mime import Part, Structure, walk
-from screening.plain import folded
+from screening.plain import folded, odd_letters
 
 MAX_TEXT = 256 * 1024
 
@@ -203,7 +203,12 @@ class Mail:
     @cached_property
     def folded(self) -> str:
         """`text` as patterns see it: one blank between words, invisible characters gone, lookalikes plain."""
-        return folded(self.text)
+        return folded(self.text, self.letters)
+
+    @cached_property
+    def letters(self) -> frozenset[str]:
+        """Which unusual letters the text has: "invisible", "scripts", "styled" (see plain.py)."""
+        return odd_letters(self.text)
 
     @cached_property
     def links(self) -> tuple[Link, ...]:

@@ -77,6 +77,13 @@ class Ruleset:
             for group in rule.words:
                 words.setdefault(group.part, {}).update(dict.fromkeys(group.words))
         self._index = patterns
+        #: rules that a matching pattern of their first part calls up, and those that have none
+        self._called: dict[str, dict[str, list[Rule]]] = {}
+        self._always = [rule for rule in self._tested if not rule.when]
+        for rule in self._tested:
+            for part, texts in rule.when[:1]:
+                for text in texts:
+                    self._called.setdefault(part, {}).setdefault(text, []).append(rule)
         self._patterns = {part: Patterns(texts) for part, texts in patterns.items()}
         self._literals = {part: Literals(texts) for part, texts in words.items() if texts}
 
@@ -118,7 +125,7 @@ class Ruleset:
 
     def _run_patterns(self, mail: Mail, found: dict[str, str]) -> None:
         seen = _Seen(self, mail)
-        for rule in self._tested:
+        for rule in seen.candidates():
             if rule.domains and not (evidence := _domain(rule, mail)):
                 continue
             evidence = evidence if rule.domains else ""
@@ -205,16 +212,30 @@ class _Seen:
             text = self._texts[part] = PARTS[part](self._mail)
         return text
 
-    def pattern(self, part: str, texts: tuple[str, ...]) -> str | None:
-        """Return what one of the patterns matched in the part, None if none did."""
+    def _matches(self, part: str) -> frozenset[str]:
         matched = self._matched.get(part)
-        patterns = self._ruleset._patterns[part]  # noqa: SLF001 - this is the ruleset's other half
         if matched is None:
+            patterns = self._ruleset._patterns[part]  # noqa: SLF001 - this is the ruleset's other half
             found = patterns.found(self._text(part))
             matched = self._matched[part] = frozenset(patterns.patterns[index] for index in found)
+        return matched
+
+    def candidates(self) -> list[Rule]:
+        """Return the rules whose first part matched, and those that ask for no pattern."""
+        ruleset = self._ruleset
+        called: dict[str, Rule] = {rule.id: rule for rule in ruleset._always}  # noqa: SLF001
+        for part, by_text in ruleset._called.items():  # noqa: SLF001
+            for text in self._matches(part):
+                called.update((rule.id, rule) for rule in by_text.get(text, ()))
+        return list(called.values())
+
+    def pattern(self, part: str, texts: tuple[str, ...]) -> str | None:
+        """Return what one of the patterns matched in the part, None if none did."""
+        matched = self._matches(part)
         if matched:
             for text in texts:
                 if text in matched:
+                    patterns = self._ruleset._patterns[part]  # noqa: SLF001
                     return patterns.evidence(self._ruleset._index[part][text], self._text(part))  # noqa: SLF001
         return None
 

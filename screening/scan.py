@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import re2
-from ahocorasick_rs import AhoCorasick
+from ahocorasick_rs import AhoCorasick, Implementation
 
 from screening.mail import MAX_TEXT, Mail
 from screening.plain import folded
@@ -111,7 +111,7 @@ class Literals:
 
     def __init__(self, words: Iterable[str]) -> None:
         self.words = tuple(dict.fromkeys(word.lower() for word in words))
-        self._automaton = AhoCorasick(list(self.words))
+        self._automaton = AhoCorasick(list(self.words), implementation=Implementation.ContiguousNFA)
 
     def found(self, text: str) -> set[str]:
         """Return the words that occur in the text."""

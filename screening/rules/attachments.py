@@ -42,7 +42,8 @@ _DOCUMENTS = frozenset(
 )
 _PDF_ACTION = re.compile(rb"/(?:JavaScript|JS|Launch|OpenAction|EmbeddedFile)\b")
 _PASSWORD = re.compile(
-    r"\b(?:password|passwort|kennwort|passcode|pass|senha|mot de passe|contrase\u00f1a|wachtwoord|pwd|code)\b\s*"
+    r"\b(?:password|passwort|kennwort|passcode|pass|senha|mot de passe|contrase\u00f1a|wachtwoord|pwd|code)\b"
+    r"\s*"
     r"(?:is|ist|:|=|\u00e9|est|es)?\s*[:=]?\s*[\"']?[\w!@#$%-]{3,}",
     re.IGNORECASE,
 )
@@ -241,7 +242,8 @@ def locked_document_with_key(mail: Mail) -> str | None:
 
 
 _DOCUMENT_KEY = re.compile(
-    r"\b(?:password|passwort|kennwort|senha|contrase\u00f1a|wachtwoord|mot de passe)\b\s*(?:is|ist|\u00e9|:|=|es|est)*\s*[:=]?\s*\w*\d\w*",
+    r"\b(?:password|passwort|kennwort|senha|contrase\u00f1a|wachtwoord|mot de passe)\b"
+    r"\s*(?:is|ist|\u00e9|:|=|es|est)*\s*[:=]?\s*\w*\d\w*",
     re.IGNORECASE,
 )
 
@@ -255,13 +257,10 @@ def random_file_name(mail: Mail) -> str | None:
     """An attached document's name is letters and digits that no person chose."""
     for attachment in mail.attachments:
         stem = attachment.filename.rpartition(".")[0]
-        if (
-            attachment.kind in ("pdf", "zip", "ole", "html")
-            and 8 <= len(stem) <= 60
-            and not mail.has("in-reply-to")
-        ):
-            if any(len(word) >= 8 and random_looking(word, 3) for word in re.split(r"[ ._()-]", stem)):
-                return attachment.filename
+        asked = attachment.kind in ("pdf", "zip", "ole", "html") and 8 <= len(stem) <= 60
+        words = re.split(r"[ ._()-]", stem) if asked and not mail.has("in-reply-to") else ()
+        if any(len(word) >= 8 and random_looking(word, 3) for word in words):
+            return attachment.filename
     return None
 
 

@@ -20,8 +20,8 @@ _WORD64 = re.compile(rb"=\?(?:utf-8|us-ascii|iso-8859-\d+|windows-125\d)\?[bB]\?
 _MESSAGE_ID = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
 _VOWELS = frozenset("aeiouyAEIOUY")
 _MASS = re.compile(
-    r"bulk|mass ?mail|\bblast|group mail|emailer|sendblaster|turbo|atomic|dark ?mail|the ?bat! \(v1|smart_send"
-    r"|phpmailer \[version 1\.7|leaf ?phpmailer|custom mailer|mailsender|advanced mail",
+    r"bulk|mass ?mail|\bblast|group mail|emailer|sendblaster|turbo|atomic|dark ?mail|the ?bat! \(v1"
+    r"|smart_send|phpmailer \[version 1\.7|leaf ?phpmailer|custom mailer|mailsender|advanced mail",
     re.IGNORECASE,
 )
 
@@ -358,7 +358,7 @@ def subject_gap(mail: Mail) -> str | None:
 
 
 @rule(
-    score=1.5,
+    score=2.2,
     hits=[{"subject": "ADV: Cheap flights"}, {"subject": "[SPAM] Cheap flights"}],
     misses=[{"subject": "Advent calendar"}, {"subject": "Spam filter news"}],
 )

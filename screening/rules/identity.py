@@ -260,9 +260,10 @@ def number_in_name(mail: Mail) -> str | None:
 
 _OFFICE = re.compile(
     r"\b(?:support|suporte|team|service|services|bank|banco|aviso|nota|department|dept|alert|alerta|notification"
-    r"|notifica\w*|protocolo|office|admin\w*|security|seguran\w+|customer|billing|payment|pagamento|invoice|help ?desk"
-    r"|claims?|lottery|foundation|fund|loan|finance|financial|courier|delivery|update|account|conta|verification|prize"
-    r"|promo\w*|offer|casino|reward|bonus|company|inc|ltd|llc|corp|group|kundenservice|atendimento|comunicado)\b",
+    r"|notifica\w*|protocolo|office|admin\w*|security|seguran\w+|customer|billing|payment|pagamento|invoice"
+    r"|help ?desk|claims?|lottery|foundation|fund|loan|finance|financial|courier|delivery|update|account"
+    r"|conta|verification"
+    r"|prize|promo\w*|offer|casino|reward|bonus|company|inc|ltd|llc|corp|group|kundenservice|atendimento|comunicado)\b",
     re.IGNORECASE,
 )
 _LONG_NUMBER = re.compile(r"\d{6,}|#\d{4,}|\[\d{4,}|\b(?=[A-Z]*\d)(?=\d*[A-Z])[A-Z0-9]{8,}\b")

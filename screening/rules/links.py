@@ -81,7 +81,7 @@ _BUCKETS = (
 def link_text_lies(mail: Mail) -> str | None:
     """A link shows one web address and leads to another."""
     for link in mail.view.links:
-        if link.source != "html" or not link.host:
+        if link.source != "html" or not link.host or link.wrapped:
             continue
         shown = _shown_domain(link)
         if (
@@ -288,11 +288,9 @@ def link_to_long_host(mail: Mail) -> str | None:
         host = link.host
         if host.count(".") >= 6 and not host.replace(".", "").isdigit():
             return link.href
-        if host.count("-") >= 3 and any(
-            label.count("-") >= 3 and "xn--" not in label for label in host.split(".")[:-1]
-        ):
-            if not host.endswith((".run.app", ".lists.example")):
-                return link.href
+        labels = host.split(".")[:-1] if host.count("-") >= 3 and not host.endswith(".run.app") else ()
+        if any(label.count("-") >= 3 and "xn--" not in label for label in labels):
+            return link.href
     return None
 
 
@@ -305,9 +303,9 @@ def link_to_random_host(mail: Mail) -> str | None:
     """A link's domain is letters and digits that no person chose."""
     for link in mail.clickable:
         name = link.domain.split(".", 1)[0]
-        if len(name) >= 6 and link.domain != mail.author_domain and not name.isdigit() and "xn--" not in name:
-            if random_looking(name, 3) and not name[-4:].isdigit() and name not in BRANDS:
-                return link.href
+        plain = len(name) < 6 or name.isdigit() or "xn--" in name or name in BRANDS or name[-4:].isdigit()
+        if not plain and link.domain != mail.author_domain and random_looking(name, 3):
+            return link.href
     return None
 
 
@@ -332,7 +330,7 @@ def links_all_alike(mail: Mail) -> str | None:
 
 
 @rule(
-    score=0.8,
+    score=1.0,
     hits=[{"html": "<a href='https://other.example/a'>A</a> <a href='https://other.example/b'>B</a>"}],
     misses=[{"html": "<a href='https://www.acme.example/a'>A</a> <a href='https://other.example/b'>B</a>"}],
 )
@@ -360,7 +358,7 @@ def link_with_long_token(mail: Mail) -> str | None:
     for link in mail.clickable:
         tail = link.href.partition("://")[2].partition("/")[2]
         token = max(re.split(r"[/?&=#.]", tail), key=len, default="")
-        if len(token) >= 90 and "-" not in token[:60] and link.host:
+        if len(token) >= 90 and "-" not in token[:60] and link.host and not link.wrapped:
             return link.href
     return None
 
@@ -375,7 +373,7 @@ def link_with_long_token(mail: Mail) -> str | None:
 )
 def link_with_code(mail: Mail) -> str | None:
     """Every link to a foreign site carries a code of mixed letters and digits."""
-    seen = [link for link in mail.clickable if link.domain and link.domain != mail.author_domain]
+    seen = [x for x in mail.clickable if x.domain and x.domain != mail.author_domain and not x.wrapped]
     if not seen or mail.has("in-reply-to") or mail.has("list-id") or len(seen) > 30:
         return None
     return seen[0].href if all(_CODE.search(link.path) for link in seen) else None

@@ -14,7 +14,7 @@ from screening.mail import Envelope, Mail
 
 #: A moment for examples: they must give the same verdict tomorrow.
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-#: What an example may name, besides `headers` (a table) and `files` (a table: name → text, "hex:…", or a table for a zip).
+#: What an example may name; `headers` is a table, `files` one from name to text, "hex:…" or a table (a zip).
 NAMES = frozenset({"subject", "from", "to", "text", "html", "headers", "files", "raw", "recipients", "login"})
 
 
