@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from relay.smtp.connections import Networks
+from relay.smtp.memory import keep_tls_buffers_small
 from relay.smtp.server import SmtpServer
 from relay.smtp.session import Event
 
@@ -123,6 +124,7 @@ class Listener:
 
     async def start(self, sock: socket.socket) -> asyncio.Server:
         """Accept on a bound TCP socket from now on."""
+        keep_tls_buffers_small()
         self.loop = asyncio.get_running_loop()
         self._server = await self.loop.create_server(self._connect, sock=sock, backlog=BACKLOG)
         return self._server
