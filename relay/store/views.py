@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select
+from sqlalchemy import ColumnElement, Select, case, func, or_, select
 
 from relay.clock import micros, moment
 from relay.model import Level, State
@@ -113,7 +113,7 @@ def groups(
         select(
             link.label("id"),
             func.count().label("accounts"),
-            func.sum((account.c.state != State.ACTIVE).cast(account.c.id.type)).label("stopped"),
+            func.sum(case((account.c.state != State.ACTIVE, 1), else_=0)).label("stopped"),
         )
         .group_by(link)
         .subquery()
@@ -137,8 +137,8 @@ def groups(
             row["case_id"],
             row["set_by"],
             row["standing_version"],
-            row["accounts"] or 0,
-            row["stopped"] or 0,
+            int(row["accounts"] or 0),
+            int(row["stopped"] or 0),
         )
         for row in tx.execute(query).mappings()
     ]
