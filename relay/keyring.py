@@ -72,6 +72,11 @@ class Keyring:
         """Return the id of the key that seals."""
         return next(reversed(self._keys))
 
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Return the ids of all keys, oldest first."""
+        return tuple(self._keys)
+
     def derive(self, purpose: str, key_id: int | None = None) -> bytes:
         """Return 32 bytes for one purpose (HKDF-SHA256, RFC 5869); KeyError for an unknown key id."""
         number = self.newest if key_id is None else key_id
