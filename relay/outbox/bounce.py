@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 HEADER_BYTES = 12 << 10
 RECIPIENTS = 40
 _REPLY = 200
+DIGEST_LINES = 200
+#: What an account's login must be to be written to.
+ADDRESS = re.compile(r"[!#-;=?-Z^-~]{1,64}@[A-Za-z0-9.-]{1,253}")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 
@@ -148,6 +151,33 @@ def _message(subject: Subject, kind: Kind, group: Sequence[Recipient], now: date
         "",
     ]
     return _bytes([*lines, *parts]) + header(subject.head) + f"\r\n--{boundary}--\r\n".encode()
+
+
+def digest(hostname: str, login: str, deleted: Sequence[tuple[str, datetime]], now: datetime) -> bytes:
+    """Return one note about all the waiting mail of an account that staff deleted."""
+    moments = sorted(at for _, at in deleted)
+    listed = [f"  {number}  {format_datetime(at)}" for number, at in deleted[:DIGEST_LINES]]
+    if len(deleted) > DIGEST_LINES:
+        listed.append(f"  and {len(deleted) - DIGEST_LINES} more")
+    return _bytes(
+        [
+            f"From: Mail delivery <mailer-daemon@{hostname}>",
+            f"To: <{_line(login)}>",
+            f"Subject: {len(deleted)} messages of yours were deleted",
+            f"Date: {format_datetime(now)}",
+            f"Message-ID: <{deleted[0][0]}.digest@{hostname}>",
+            "Auto-Submitted: auto-generated",
+            "MIME-Version: 1.0",
+            "Content-Type: text/plain; charset=us-ascii",
+            "",
+            "Your provider deleted messages that waited for delivery, most likely because somebody else",
+            "sent them in your name. If any of them was yours, send it again.",
+            "",
+            f"Taken between {format_datetime(moments[0])} and {format_datetime(moments[-1])}:",
+            "",
+            *listed,
+        ]
+    )
 
 
 def _people(kind: Kind, group: Sequence[Recipient]) -> list[str]:

@@ -14,7 +14,7 @@ from relay.errors import NotFound
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import Fate, WaitingEnvelope
 from relay.outbox.parcel import Why
-from relay.store import audit, suppression
+from relay.store import accounts, audit, suppression
 from relay.store import outbox as rows
 from relay.store.outbox import Row, State
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from relay.outbox.report import Reports
 
 SUPPRESSED = "Mail to this address is suppressed"
+CANCELLED = "Your provider cancelled the delivery"
 
 
 @dataclass(slots=True)
@@ -38,6 +39,8 @@ class Done:
     skipped: list[str] = field(default_factory=list)
     #: bodies to remove after the commit
     files: list[str] = field(default_factory=list)
+    #: what was deleted, for a digest
+    deleted: list[Row] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +112,52 @@ def content(tx: Connection, reports: Reports, row: Row) -> bytes:
 
 
 def delete(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:
-    """Delete waiting or held mail without telling its senders one by one."""
+    """Delete waiting or held mail without telling its senders one by one (see `digest`)."""
     done = Done()
     for number in ids:
-        row = next((row for state in State if (row := rows.take_over(tx, number, state))), None)
+        row = _take(tx, number)
         if row is None or not rows.finish(tx, row):
             done.skipped.append(number)
             continue
         done.ids.append(number)
-        if row.in_file:
-            done.files.append(number)
+        done.files += [number] if row.in_file else []
+        done.deleted.append(row)
     _note(tx, deed, "outbox.delete", done.ids)
     return done
+
+
+def digest(tx: Connection, deed: Deed, reports: Reports, deleted: Sequence[Row]) -> None:
+    """Tell each account once about all its mail that was deleted."""
+    by_account: dict[int, list[Row]] = {}
+    for row in deleted:
+        by_account.setdefault(row.account_id, []).append(row)
+    for account_id, login in accounts.logins(tx, by_account).items():
+        for row, body in reports.digest(by_account[account_id], login, deed.now):
+            rows.add(tx, row, body)
+
+
+def bounce(tx: Connection, deed: Deed, reports: Reports, ids: Sequence[str]) -> Done:
+    """Give mail up and report it to its senders."""
+    done = Done()
+    for number in ids:
+        row = _take(tx, number)
+        if row is None:
+            done.skipped.append(number)
+            continue
+        envelope = WaitingEnvelope.unseal(reports.keyring, row.id, row.envelope)
+        fates = tuple(one.became(Fate.FAILED, "5.7.1", one.reply or CANCELLED) for one in envelope.waiting)
+        failed, body = replace(envelope, recipients=fates), content(tx, reports, row)
+        for report, sealed in reports.about(row, failed, body, (Kind.FAILURE,), deed.now):
+            rows.add(tx, report, sealed)
+        rows.finish(tx, row)
+        done.ids.append(number)
+        done.files += [number] if row.in_file else []
+    _note(tx, deed, "outbox.bounce", done.ids)
+    return done
+
+
+def _take(tx: Connection, number: str) -> Row | None:
+    return next((row for state in State if (row := rows.take_over(tx, number, state))), None)
 
 
 def retry(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:

@@ -51,6 +51,14 @@ class Reports:
             for message in bounce.notify(subject, kind, envelope.recipients, now)
         ]
 
+    def digest(self, deleted: Sequence[Row], login: str, now: datetime) -> list[tuple[Row, bytes]]:
+        """Return one note to an account about its deleted mail; none if its login is no address."""
+        if not bounce.ADDRESS.fullmatch(login):
+            return []
+        envelope = WaitingEnvelope(login, ())
+        message = bounce.digest(self.hostname, login, [(row.id, moment(row.at_us)) for row in deleted], now)
+        return [self._row(deleted[0], envelope, message, now)]
+
     def _row(self, about: Row, envelope: WaitingEnvelope, message: bytes, now: datetime) -> tuple[Row, bytes]:
         number = ids.message_id(now)
         to = Recipient(envelope.sender, notify=("NEVER",))
