@@ -103,7 +103,7 @@ def raises(tx: Connection, votes: Sequence[Vote]) -> bool:
 
 
 def merge(tx: Connection, now: datetime, votes: Iterable[Vote]) -> int:
-    """Bring in votes; return by how many the votes that count have grown (negative: some were taken back).
+    """Bring in votes; return by how many those of their grade that count have grown (negative: taken back).
 
     The same votes in any order and number leave the same rows.
     """
@@ -151,8 +151,9 @@ def _merged(stored: Row[Any] | None, vote: Vote) -> dict[str, Any] | None:
 
 
 def _counting(tx: Connection, vote: Vote) -> int:
-    """Return how many votes about a message count, of all reporters."""
-    return sum(number for _, _, number in _counted(tx, _vote.c.message_id == vote.message_id))
+    """Return how many votes of this grade about a message count, of all reporters."""
+    counted = _counted(tx, _vote.c.message_id == vote.message_id, _vote.c.grade == str(vote.grade))
+    return sum(number for _, _, number in counted)
 
 
 def _counted(tx: Connection, *where: Any) -> list[tuple[str, str, int]]:
