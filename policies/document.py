@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 _UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
+_SUFFIXES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
@@ -22,6 +23,12 @@ def duration(text: object) -> timedelta:
     if not 0 < seconds <= 366 * 86400:
         raise ValueError('must be a duration such as "90s", "10min", "6h" or "30d"')
     return timedelta(seconds=seconds)
+
+
+def spell(length: timedelta) -> str:
+    """Return a duration as a file spells it, in the largest unit that fits."""
+    seconds = int(length.total_seconds())
+    return next(f"{seconds // size}{unit}" for unit, size in _SUFFIXES if seconds % size == 0)
 
 
 def name(text: object) -> str:

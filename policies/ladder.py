@@ -19,8 +19,8 @@ from policies import document
 from policies import rungs as reading
 from policies.condition import Condition, ConditionError, Facts
 from policies.decision import Decision, Number
-from policies.document import Table
-from policies.rungs import INPUTS, STANDING, STRICTNESS, Rung, spell
+from policies.document import Table, spell
+from policies.rungs import INPUTS, STANDING, STRICTNESS, Rung
 from policies.standing import ESCALATION, Move, StandingNow, escalation
 from policies.tally import NAMES, Tally
 
@@ -208,7 +208,7 @@ def _decide(ladder: Ladder, rung: Rung, move: Move, facts: Facts, now: datetime)
         lasts = escalation(int(facts["automatic_returns_30d"]), ladder.durations)
     until = now + lasts if lasts else None
     words = {
-        "until": f"{until:%Y-%m-%d %H:%M} UTC" if until else "staff reinstate it",
+        "until": f"at {until:%Y-%m-%d %H:%M} UTC" if until else "when staff reinstate it",
         "duration": spell(lasts) if lasts else "no set time",
     }
     reason = reading.render(rung.reason, facts, rung, words)

@@ -85,7 +85,7 @@ class Subject:
                 self.cohorts.bounced(event)
             case Moved(set_by="policy"):
                 pass  # what the old ladder did is what is being asked about
-            case Moved():
+            case _:
                 self.state, self.until = State(event.state), event.until
                 if self.state is State.ACTIVE:
                     self._start_anew(event.at)

@@ -35,7 +35,6 @@ MOST = 100
 #: moves that slow the waiting mail down for a time
 _PACED = (Move.THROTTLE, Move.BLOCK_CREDENTIAL)
 _KEYS = ("name", "action", "when", "reason", "lifts", "for")
-_SUFFIXES = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +60,7 @@ class Rung:
             "reason": self.reason,
             "lifts": self.lifts,
         }
-        return given | ({"for": spell(self.duration)} if self.duration else {})
-
-
-def spell(duration: timedelta) -> str:
-    """Return a duration as the file spells it, in the largest unit that fits."""
-    seconds = int(duration.total_seconds())
-    return next(f"{seconds // size}{unit}" for unit, size in _SUFFIXES if seconds % size == 0)
+        return given | ({"for": document.spell(self.duration)} if self.duration else {})
 
 
 def durations(given: object) -> tuple[timedelta, ...]:

@@ -318,8 +318,7 @@ def _kinds(given: object) -> tuple[str, ...]:
 
 def _spell(clause: Clause) -> str:
     if clause.rate:
-        hours = int(clause.rate.per.total_seconds()) // 3600
-        return f"{clause.rate.amount:,} in {clause.rate.per if not hours else f'{hours} h'}"
+        return f"{clause.rate.amount:,} in {document.spell(clause.rate.per)}"
     most = clause.most or 0
     if clause.check is not Check.SIZE:
         return f"{most:,}"
