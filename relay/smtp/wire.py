@@ -281,7 +281,7 @@ class Wire(SMTP):
             raise HangUp(None if self.listener.implicit_tls else replies.SHUTTING_DOWN)
         self.admit()
         if self.listener.implicit_tls:
-            await self.start_tls()
+            await self.start_tls(self.frames.take_prefix(self.frames.waiting))
 
     def hung_up(self, reply: Reply | None) -> None:
         """Hear why the connection is being closed."""
@@ -301,12 +301,18 @@ class Wire(SMTP):
         if source.ip:
             self.peer_ip, self.peer_port = source.ip, source.port
 
-    async def start_tls(self) -> None:
-        """Shake hands. Octets that came before are clear text that TLS would seem to vouch for: hang up."""
+    async def start_tls(self, hello: bytes = b"") -> None:
+        """Shake hands. Octets that came before are clear text that TLS would seem to vouch for: hang up.
+
+        `hello`: what came behind a PROXY header is the beginning of the handshake itself.
+        """
         certificate = self.listener.certificate
         if certificate is None or self.transport is None or self.frames.waiting:
             raise HangUp(None)
         self.flush()
+        if hello:
+            # in two steps, so that TLS is in place: `start_tls` puts it there in the step between
+            self.loop.call_soon(self.loop.call_soon, _hand_over, self._writes, hello)
         try:
             transport = await self.loop.start_tls(
                 self._writes,
@@ -356,3 +362,14 @@ class Wire(SMTP):
             while self.octets_in < most and await self.wait(min(until, self.loop.time() + _QUIET_SECONDS)):
                 if self.loop.time() > until:
                     return
+
+
+def _hand_over(transport: asyncio.WriteTransport, data: bytes) -> None:
+    """Give the TLS protocol of a transport octets that were read before it was there."""
+    protocol = cast("asyncio.BufferedProtocol", transport.get_protocol())
+    while data and not transport.is_closing():
+        room = memoryview(protocol.get_buffer(len(data)))
+        octets = min(len(room), len(data))
+        room[:octets] = data[:octets]
+        protocol.buffer_updated(octets)
+        data = data[octets:]

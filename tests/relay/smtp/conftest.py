@@ -1,18 +1,33 @@
 from __future__ import annotations
 
+import asyncio
 import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 import pytest_asyncio
 import trustme
+import uvloop
 
 from relay.smtp.tls import Certificate
 from tests.relay.smtp.harness import Service, Services, SmallDoor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
     from pathlib import Path
+
+#: what touches the transport runs on both loops, the rest on the one that serves
+BOTH_LOOPS = ("test_tls_cases", "test_proxy", "test_resource_cases", "test_server")
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    del config
+    factories: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop}
+    if item.path.stem in BOTH_LOOPS:
+        factories["asyncio"] = asyncio.new_event_loop
+    return factories
 
 
 @pytest.fixture(scope="session")

@@ -193,8 +193,10 @@ class Client:
             pass
         return True
 
-    async def handshake(self, context: ssl.SSLContext, name: str = "localhost", then: bytes = b"") -> None:
-        """Switch TLS on; send `then` in the same segment as the end of the handshake."""
+    async def handshake(
+        self, context: ssl.SSLContext, name: str = "localhost", then: bytes = b"", before: bytes = b""
+    ) -> None:
+        """Switch TLS on; `before` and `then` share a segment with its first and its last octets."""
         tls = context.wrap_bio(self._in, self._out, server_hostname=name)
         async with asyncio.timeout(PATIENCE_SECONDS):
             while True:
@@ -202,7 +204,8 @@ class Client:
                     tls.do_handshake()
                     break
                 except ssl.SSLWantReadError:
-                    self.writer.write(self._out.read())
+                    self.writer.write(before + self._out.read())
+                    before = b""
                     data = await self.reader.read(65536)
                     if not data:
                         raise ConnectionResetError("closed during the handshake") from None

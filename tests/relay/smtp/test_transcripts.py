@@ -122,7 +122,8 @@ class Memory(asyncio.Transport):
 class Unplugged(SmtpServer):
     """A session without a socket; TLS, where a transcript wants it, is said to be there."""
 
-    async def start_tls(self) -> None:
+    async def start_tls(self, hello: bytes = b"") -> None:
+        assert not hello
         self.tls_version = "TLSv1.3"
 
 
