@@ -20,7 +20,7 @@ MAX_PARTS = 1000
 NOTICE_BYTES = 200
 
 _UU = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n", re.MULTILINE)
-#: what must not follow the first "=" of base64; a plain search, for a run of "=" would make a pattern quadratic
+#: what must not follow the first "=" of base64 (a pattern that starts at "=" is quadratic on runs of it)
 _EARLY_END = re.compile(rb"[A-Za-z0-9+/]")
 _QP, _BASE64, _UUENCODE = "quoted-printable", "base64", frozenset({"x-uuencode", "uuencode", "x-uue"})
 _PLAIN = frozenset({"", "7bit", "8bit", "binary"})
