@@ -6,13 +6,14 @@ import re
 
 #: (reason, permanent, words); order matters: what is said of the content comes before the address
 _WORDS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
+    ("reputation", True, (
+        r"black ?list|block ?list|\bdnsbl\b|\brbl\b|spamhaus|spamcop|barracuda|reputation|poor ip",
+        r"sender(?:'s)? ip",
+        r"listed (?:at|in|by)|\bsenderscore\b",
+    )),
     ("spam block", True, (
         r"spam|junk mail|unsolicited|bulk mail|uri?bl|content (?:was )?(?:rejected|refused)",
         r"message (?:content )?rejected (?:due to|for) (?:content|policy)|bayes|blacklisted url",
-    )),
-    ("reputation", True, (
-        r"black ?list|block ?list|\bdnsbl\b|\brbl\b|spamcop|barracuda|reputation|poor ip|sender(?:'s)? ip",
-        r"listed (?:at|in|by)|\bsenderscore\b",
     )),
     ("mailbox full", False, (
         r"quota|mailbox (?:is )?full|full mailbox|exceed(?:s|ed)? (?:the )?(?:storage|mailbox)",
