@@ -55,6 +55,8 @@ class FakeServer:
     answers: dict[str, list[Answer | None] | Answer] = field(default_factory=dict)
     after_starttls: bytes = b""
     gate: asyncio.Event | None = None
+    #: recipients whose address holds this are refused
+    refused: str = ""
     commands: list[str] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
@@ -215,6 +217,8 @@ class _Dialog:
     async def do_rcpt(self, line: str) -> None:
         if not self.mail:
             await self.answer("RCPT", b"503 5.5.1 MAIL first\r\n")
+        elif self.server.refused and self.server.refused in line:
+            self.writer.write(b"550 5.1.1 no such user\r\n")
         elif await self.answer("RCPT", b"250 2.1.5 ok\r\n"):
             self.rcpts.append(line)
 
