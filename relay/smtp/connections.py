@@ -83,6 +83,11 @@ class Connections:
         """Return how many connections there are."""
         return self._open
 
+    @property
+    def remembered(self) -> int:
+        """Return how many clients' connection rates are in memory."""
+        return len(self._due)
+
     def enter(self, ip: str, now: float) -> Slot | Reply:
         """Take a place, or say why not."""
         if self._open >= self.most:

@@ -126,7 +126,7 @@ def rcpt_to(argument: bytes, *, utf8: bool = False) -> RcptTo | Reply:
         return parameters
     if not parameters.keys() <= {"NOTIFY", "ORCPT"}:
         return replies.NO_SUCH_PARAMETER
-    notify = _notify(parameters.get("NOTIFY"))
+    notify = _notify(parameters["NOTIFY"]) if "NOTIFY" in parameters else ()
     orcpt = parameters.get("ORCPT")
     if notify is None or ("ORCPT" in parameters and not _is_orcpt(orcpt, utf8=utf8)):
         return replies.BAD_PARAMETER
@@ -220,10 +220,8 @@ _MAIL_CHECKS: dict[str, Callable[[str | None], bool]] = {
 
 
 def _notify(value: str | None) -> tuple[str, ...] | None:
-    """Return NOTIFY's words, () if it was not given, None if it is wrong (RFC 3461 §4.1)."""
-    if value is None:
-        return ()
-    words = tuple(value.upper().split(","))
+    """Return NOTIFY's words, None if they are wrong (RFC 3461 §4.1)."""
+    words = tuple((value or "").upper().split(","))
     if words == ("NEVER",) or (set(words) <= _NOTIFY and len(set(words)) == len(words)):
         return words
     return None
