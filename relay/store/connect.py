@@ -53,10 +53,23 @@ def database_url(url: str, folder: Path) -> URL:
     except ArgumentError:
         raise StoreError("store.url: must be sqlite:///FILE or postgresql://USER@HOST/NAME") from None
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
-        return parsed.set(drivername="postgresql+psycopg")
+        return _guarded(parsed.set(drivername="postgresql+psycopg"))
     if parsed.drivername == "sqlite" and parsed.database not in (None, "", ":memory:"):
         return parsed.set(database=str(folder.absolute() / str(parsed.database)))
     raise StoreError("store.url: must be sqlite:///FILE or postgresql://USER@HOST/NAME")
+
+
+def _guarded(url: URL) -> URL:
+    """Return a URL that asks for TLS to another machine, unless it says otherwise itself."""
+    host = url.host or str(url.query.get("host", ""))
+    if (
+        "sslmode" in url.query
+        or not host
+        or host.startswith("/")
+        or host in ("localhost", "127.0.0.1", "::1")
+    ):
+        return url
+    return url.update_query_dict({"sslmode": "require"})
 
 
 def connect(url: URL, *, read_only: bool, size: int) -> Engine:
@@ -93,7 +106,9 @@ def _prepare_sqlite(engine: Engine, *, read_only: bool) -> None:
         connection.isolation_level = None
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
-        connection.execute("PRAGMA cache_size=-16384")
+        # 16 MiB of pages, a log no longer than 64 MiB; what was deleted is overwritten where that is free
+        for pragma in ("cache_size=-16384", "journal_size_limit=67108864", "secure_delete=FAST"):
+            connection.execute(f"PRAGMA {pragma}")
         if read_only:
             connection.execute("PRAGMA query_only=ON")
 

@@ -67,10 +67,10 @@ class Directory:
         return await asyncio.shield(task)
 
     async def _load(self, key: str) -> Account | None:
-        seq, found = await self._store.query(lambda tx: _read(tx, key))
+        seq, found = await self._store.query(lambda tx: _read(tx, key), urgent=True)
         if self._seq is not None and seq < self._seq:
             # a change was applied while this read was under way: it may be older
-            seq, found = await self._store.query(lambda tx: _read(tx, key))
+            seq, found = await self._store.query(lambda tx: _read(tx, key), urgent=True)
         self._note(key, found, seq)
         return found
 
@@ -137,7 +137,7 @@ class Directory:
             self.fresh_at = monotonic()
             return []
         after = self._seq
-        heard, owners = await self._store.query(lambda tx: _hear(tx, after))
+        heard, owners = await self._store.query(lambda tx: _hear(tx, after), urgent=True)
         self.fresh_at = monotonic()
         if not heard:
             return []

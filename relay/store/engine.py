@@ -40,9 +40,10 @@ class Store:
         if self.sqlite and self.url.database:
             create_private(folder.absolute() / self.url.database)
         self._engine: Engine = connect(self.url, read_only=False, size=2)
-        self._reading: Engine = connect(self.url, read_only=True, size=READERS)
+        self._reading: Engine = connect(self.url, read_only=True, size=READERS + 1)
         self._writer = Writer(self._engine)
         self._readers = ThreadPoolExecutor(READERS, "gatepost-store-read")
+        self._urgent = ThreadPoolExecutor(1, "gatepost-store-urgent")
         self._closed = False
         self._closing: list[Callable[[], object]] = []
 
@@ -97,12 +98,15 @@ class Store:
         """Call this first of all when the store closes, so that what it still holds is committed."""
         self._closing.append(hand_over)
 
-    async def query(self, work: Callable[[Connection], T]) -> T:
-        """Run reading work in one of a few threads; StoreError after 10 s."""
+    async def query(self, work: Callable[[Connection], T], *, urgent: bool = False) -> T:
+        """Run reading work in one of a few threads; StoreError after 10 s.
+
+        `urgent` work has a thread of its own: mail does not wait for what the console asks.
+        """
         if self._closed:
             raise StoreError("the store is closed")
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._readers, self._query, work)
+        future = loop.run_in_executor(self._urgent if urgent else self._readers, self._query, work)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 return await asyncio.shield(future)
@@ -149,6 +153,7 @@ class Store:
         self._closed = True
         self._writer.close()
         self._readers.shutdown()
+        self._urgent.shutdown()
         self._engine.dispose()
         self._reading.dispose()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Table, bindparam, delete, select
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from relay.config import Retention
     from relay.store.engine import Store
 
-#: Rows of one table that one transaction deletes.
+#: Rows that one transaction deletes.
 MOST_ROWS = 2000
 #: Counters and cohorts: the longest window is 30 days, a report may be 90 days late.
 TALLIES = timedelta(days=40)
@@ -46,27 +47,26 @@ def _overdue(now: datetime, retention: Retention) -> Iterator[tuple[Table, Colum
     yield schema.suppression, schema.suppression.c.last_us < micros(now - COHORTS)
 
 
-def purge(tx: Connection, now: datetime, retention: Retention) -> int:
-    """Delete a bounded number of overdue rows of every table; return how many: 0 when nothing is left."""
-    gone = staff.purge(tx, now)
-    for table, due in _overdue(now, retention):
-        keys = list(table.primary_key.columns)
-        some = select(*keys).where(due).limit(MOST_ROWS)
-        found = tx.execute(some).all()
-        if not found:
-            continue
-        values = [{f"k{place}": value for place, value in enumerate(row)} for row in found]
-        gone += len(values)
-        tx.execute(
-            delete(table).where(*(key == bindparam(f"k{n}", type_=key.type) for n, key in enumerate(keys))),
-            values,
-        )
-    return gone
-
-
 async def purge_all(store: Store, now: datetime, retention: Retention) -> int:
-    """Delete everything that is overdue, in many small transactions; StoreError."""
-    gone = 0
-    while some := await store.write(lambda tx: purge(tx, now, retention)):
-        gone += some
+    """Delete everything that is overdue and return how many rows; StoreError.
+
+    Rows are sought by a reader and deleted a few at a time, so that the writer is never held up.
+    """
+    gone = await store.write(lambda tx: staff.purge(tx, now))
+    for table, due in _overdue(now, retention):
+        while keys := await store.query(partial(_some, table=table, due=due)):
+            await store.write(partial(_delete, table=table, keys=keys))
+            gone += len(keys)
     return gone
+
+
+def _some(tx: Connection, table: Table, due: ColumnElement[bool]) -> list[tuple[Any, ...]]:
+    found = tx.execute(select(*table.primary_key.columns).where(due).limit(MOST_ROWS))
+    return [tuple(row) for row in found]
+
+
+def _delete(tx: Connection, table: Table, keys: list[tuple[Any, ...]]) -> None:
+    columns = list(table.primary_key.columns)
+    same = [column == bindparam(f"k{place}", type_=column.type) for place, column in enumerate(columns)]
+    values = [{f"k{place}": value for place, value in enumerate(key)} for key in keys]
+    tx.execute(delete(table).where(*same), values)

@@ -243,6 +243,7 @@ cohort = Table(
     Column("day", Integer, primary_key=True, autoincrement=False),
     Column("domain_hash", LargeBinary, primary_key=True),
     _number("relayed"),
+    Index(None, "day"),  # what had its time
     sqlite_with_rowid=False,
 )
 

@@ -30,6 +30,8 @@ GROUP = 500
 #: More waiting jobs than this means that the database is gone: new ones are refused at once.
 QUEUE = 20_000
 ATTEMPTS = 4
+#: No group takes longer than this and one lock more.
+GROUP_SECONDS = 8.0
 PROBE_SECONDS = 1.0
 IDLE_PROBE_SECONDS = 5.0
 
@@ -134,16 +136,25 @@ class Writer:
         return [job for job in jobs if job.done.set_running_or_notify_cancel()]
 
     def _commit(self, jobs: list[Job[Any]]) -> None:
-        """Commit the group; jobs that lost a race, or all if the group did, are then done one by one."""
-        again = self._attempt(jobs)
-        for _ in range(ATTEMPTS - 1):
-            if not again:
-                break
-            again = [job for one in again for job in self._attempt([one])]
-        self._settle(again, StoreError("the store is busy"))
+        """Commit the jobs as one group; what lost a race is done again, until the time for it is over."""
+        until = monotonic() + GROUP_SECONDS
+        groups = [jobs]
+        for _ in range(ATTEMPTS):
+            groups = [again for group in groups for again in self._attempt(group, until)]
+            if not groups:
+                return
+        self._give_up([job for group in groups for job in group])
 
-    def _attempt(self, jobs: list[Job[Any]]) -> list[Job[Any]]:
-        """Run the jobs in one transaction and settle them; return those that are worth another attempt."""
+    def _give_up(self, jobs: list[Job[Any]]) -> None:
+        busy = StoreError("the store is busy")
+        self._note_fault(busy)
+        self._settle(jobs, busy)
+
+    def _attempt(self, jobs: list[Job[Any]], until: float) -> list[list[Job[Any]]]:
+        """Run the jobs in one transaction and settle them; return the groups that are worth another try."""
+        if monotonic() >= until:
+            self._give_up(jobs)
+            return []
         committing = False
         for job in jobs:
             job.result = job.error = None
@@ -152,8 +163,7 @@ class Writer:
                 if len(jobs) == 1:
                     self._run_alone(connection, jobs[0])
                 else:
-                    for job in jobs:
-                        self._run_job(connection, job)
+                    self._run_all(connection, jobs, until)
                 if jobs[0].error is None or len(jobs) > 1:
                     committing = True
                     transaction.commit()
@@ -162,7 +172,14 @@ class Writer:
         self._note_success(jobs)
         again = [job for job in jobs if job.error is not None and is_lost_race(job.error)]
         self._settle([job for job in jobs if job not in again] if again else jobs)
-        return again
+        return [again] if again else []
+
+    def _run_all(self, connection: Connection, jobs: list[Job[Any]], until: float) -> None:
+        for job in jobs:
+            if monotonic() < until:
+                self._run_job(connection, job)
+            else:  # its neighbours waited for locks, each its 5 s
+                job.error = StoreError("the store is busy")
 
     def _run_alone(self, connection: Connection, job: Job[Any]) -> None:
         """Run the only job of a transaction, which needs no savepoint: it is rolled back if the job fails."""
@@ -197,14 +214,15 @@ class Writer:
         if is_fault_of_store(error) and not is_lost_race(error):
             self._note_fault(error)
 
-    def _failed(self, jobs: list[Job[Any]], error: SQLAlchemyError, *, committing: bool) -> list[Job[Any]]:
+    def _failed(
+        self, jobs: list[Job[Any]], error: SQLAlchemyError, *, committing: bool
+    ) -> list[list[Job[Any]]]:
+        """Settle a group whose transaction failed, or return how to try again."""
         if is_lost_race(error):
-            if len(jobs) == 1 and not committing:
-                self._note_fault(error)
-            return jobs
+            return [jobs]
         self._note_fault(error)
         if not committing and len(jobs) > 1:
-            return jobs  # one of them may be to blame: each alone
+            return [[job] for job in jobs]  # one of them may be to blame
         unknown = committing and getattr(error, "connection_invalidated", False)
         self._settle(jobs, (OutcomeUnknown if unknown else StoreError)(describe(error)))
         return []

@@ -32,9 +32,8 @@ def row(number: int) -> journal.JournalRow:
 
 def say(what: str, begin: tuple[float, float], number: int) -> None:
     wall, cpu = time.perf_counter() - begin[0], time.process_time() - begin[1]
-    print(
-        f"{what:<34} {number / wall:>9,.0f}/s {wall / number * 1e6:>8.1f} µs {cpu / number * 1e6:>8.1f} µs of CPU"
-    )
+    each, work = wall / number * 1e6, cpu / number * 1e6
+    print(f"{what:<34} {number / wall:>9,.0f}/s {each:>8.1f} µs {work:>8.1f} µs of CPU")
 
 
 def clocks() -> tuple[float, float]:

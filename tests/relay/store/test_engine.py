@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from relay.errors import Conflict, StoreError
 from relay.store import schema
+from relay.store.connect import database_url
 from relay.store.engine import Store
 
 if TYPE_CHECKING:
@@ -211,6 +212,23 @@ async def test_an_insert_that_does_nothing_says_so(store: Store) -> None:
     make = sqlite.insert if store.sqlite else postgresql.insert
     quiet = make(counter).values(name="once", value=1).on_conflict_do_nothing()
     assert [await store.write(lambda tx: tx.execute(quiet).rowcount) for _ in range(2)] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("url", "mode"),
+    [
+        ("postgresql://db.example/gatepost", "require"),
+        ("postgresql:///gatepost?host=db.example", "require"),
+        ("postgresql://db.example/gatepost?sslmode=verify-full", "verify-full"),
+        ("postgresql:///gatepost?host=/run/postgresql", None),
+        ("postgresql://localhost/gatepost", None),
+        ("postgres://[::1]/gatepost", None),
+    ],
+)
+def test_a_database_on_another_machine_is_spoken_to_in_tls(
+    url: str, mode: str | None, tmp_path: Path
+) -> None:
+    assert database_url(url, tmp_path).query.get("sslmode") == mode
 
 
 def test_the_file_is_readable_by_its_owner_only(tmp_path: Path) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import subprocess
+import sys
+import threading
 import time
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -15,19 +19,19 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from relay.errors import Conflict, StoreError
-from relay.store import connect, engine, schema
+from relay.store import connect, engine, schema, writer
 from relay.store.connect import OutcomeUnknown
 from relay.store.engine import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from sqlalchemy import Connection
 
     from tests.postgres import Server
 
 counter = schema.counter
+ROOT = Path(__file__).parents[3]
 
 
 async def healed(store: Store) -> float:
@@ -92,6 +96,77 @@ async def test_a_long_lock_is_an_error_in_bounded_time_and_the_loop_lives(
     other.execute("COMMIT")
     other.close()
     await healed(on_sqlite)
+
+
+async def test_a_group_that_cannot_begin_is_given_up_together(
+    on_sqlite: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not one after the other, each after its own wait for the lock."""
+    monkeypatch.setattr(writer, "GROUP_SECONDS", 0.3)
+    with on_sqlite._engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=100")
+    other = sqlite3.connect(tmp_path / "gatepost.db", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    begin = time.monotonic()
+    outcomes = await asyncio.gather(
+        *(on_sqlite.write(partial(add, name=f"n{n}")) for n in range(100)), return_exceptions=True
+    )
+    assert time.monotonic() - begin < 3
+    assert {type(outcome) for outcome in outcomes} == {StoreError}
+    assert not on_sqlite.healthy
+    other.execute("COMMIT")
+    other.close()
+    await healed(on_sqlite)
+    await on_sqlite.write(add)
+
+
+async def test_slow_questions_of_the_console_do_not_hold_up_mail(on_sqlite: Store) -> None:
+    let_go = threading.Event()
+    slow = [asyncio.create_task(on_sqlite.query(lambda _: let_go.wait(10))) for _ in range(20)]
+    async with asyncio.timeout(2):
+        await on_sqlite.query(lambda tx: tx.execute(select(counter)).all(), urgent=True)
+    let_go.set()
+    await asyncio.gather(*slow)
+
+
+_SCRIPT = """
+import asyncio, sys
+from pathlib import Path
+from sqlalchemy import insert
+from relay.store import schema
+from relay.store.engine import Store
+
+async def main():
+    store = Store("sqlite:///gatepost.db", Path(sys.argv[1]))
+    async def one(n):
+        row = insert(schema.counter).values(name=f"n{n}", value=n)
+        await store.write(lambda tx: tx.execute(row) and None)
+        print(n, flush=True)
+    for start in range(0, 10**6, 20):
+        await asyncio.gather(*(one(n) for n in range(start, start + 20)))
+
+asyncio.run(main())
+"""
+
+
+def test_what_was_said_to_be_written_outlives_a_kill(tmp_path: Path) -> None:
+    store = Store("sqlite:///gatepost.db", tmp_path)
+    store.migrate()
+    store.close()
+    command = [sys.executable, "-c", _SCRIPT, str(tmp_path)]
+    said = set()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said.add(f"n{int(line)}")
+            if len(said) == 333:
+                process.kill()
+    store = Store("sqlite:///gatepost.db", tmp_path)
+    with store.read() as tx:
+        found = set(tx.execute(select(counter.c.name)).scalars())
+        assert tx.exec_driver_sql("PRAGMA integrity_check").scalar() == "ok"
+    assert said <= found
+    store.close()
 
 
 async def test_a_missing_table_makes_health_red_until_it_is_back(on_sqlite: Store) -> None:
