@@ -41,6 +41,9 @@ class Window:
     """The sums of one sliding window; events come in the order of their time."""
 
     span: timedelta
+    #: what it counts apart: different bodies, different networks and countries
+    of_bodies: bool
+    of_networks: bool
     messages: int = 0
     attempts: int = 0
     relayed: int = 0
@@ -60,7 +63,7 @@ class Window:
         """Count one message."""
         self._events.append(sent)
         self._count(sent, 1)
-        if sent.spam_body:
+        if self.of_bodies and sent.spam_body:
             heappush(self._largest, (-self.bodies[sent.spam_body], sent.spam_body))
 
     def expire(self, now: datetime) -> None:
@@ -69,7 +72,7 @@ class Window:
         while self._events and self._events[0].at <= oldest:
             gone = self._events.popleft()
             self._count(gone, -1)
-            if self.bodies[gone.spam_body] > 0:
+            if gone.spam_body and self.bodies[gone.spam_body] > 0:
                 heappush(self._largest, (-self.bodies[gone.spam_body], gone.spam_body))
 
     def most_recipients(self) -> int:
@@ -85,9 +88,11 @@ class Window:
         self.unknown += sign * sent.unknown
         self.first_time += sign * sent.first_time
         self.refusals += sign * sent.refused
-        if sent.spam_body:
+        if self.of_bodies and sent.spam_body:
             self.spam += sign
             _tell(self.bodies, sent.spam_body, sign * max(sent.recipients, 1))
+        if not self.of_networks:
+            return
         if sent.network:
             _tell(self.networks, sent.network, sign)
             if sent.new_network:
@@ -110,9 +115,9 @@ class Behaviour:
     __slots__ = ("_day", "_hour", "_ten")
 
     def __init__(self) -> None:
-        self._ten = Window(timedelta(minutes=10))
-        self._hour = Window(timedelta(hours=1))
-        self._day = Window(timedelta(hours=24))
+        self._ten = Window(timedelta(minutes=10), of_bodies=True, of_networks=False)
+        self._hour = Window(timedelta(hours=1), of_bodies=True, of_networks=False)
+        self._day = Window(timedelta(hours=24), of_bodies=False, of_networks=True)
 
     def add(self, sent: Sent) -> None:
         """Count one message; times never run backwards."""
