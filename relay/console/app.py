@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from relay import clock
-from relay.console import access, api, evidence, export, login, pages, words
+from relay.console import access, api, evidence, export, login, pages, people, words
 from relay.console.attempts import Attempts
 from relay.console.desk import Desk, Forbidden, NotLoggedIn, Refused, Visitor
 from relay.console.guard import Guard
@@ -78,7 +78,15 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
     )
     _add_handlers(app)
     _add_probes(app)
-    for router in (api.router, login.router, access.router, evidence.router, export.router, pages.router):
+    for router in (
+        api.router,
+        login.router,
+        access.router,
+        people.router,
+        evidence.router,
+        export.router,
+        pages.router,
+    ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=words.HERE / "static"))
     return app

@@ -35,10 +35,12 @@ NAVIGATION = (
     Link("/complaints", "Complaints", "c"),
     Link("/cases", "Decisions", "d"),
     Link("/customers", "Customers", "u"),
-    Link("/servers", "Servers", "s"),
     Link("/audit", "Audit", "l", May.AUDIT),
     Link("/tokens", "Tokens", "t", May.TOKENS),
+    Link("/staff", "Staff", "s", May.STAFF),
 )
+#: Pages that are found under another one's name.
+_SHELF = {"servers": "/customers", "explain": "/cases"}
 #: What a page says after a form did its work; the address holds the word only, never the text.
 _DONE = {
     "active": "Reinstated. Mail goes through again within a second.",
@@ -46,15 +48,19 @@ _DONE = {
     "suspended": "Suspended. New recipients are refused within a second.",
     "token": "The token is revoked.",
     "password": "The password is changed; every other session of yours has ended.",
+    "factor": "The second factor is on. From now on a login asks for its code.",
+    "no-factor": "The second factor is off.",
+    "staff": "Done. Their sessions have ended; they log in again.",
 }
 
 
 def render(request: Request, visitor: Visitor, template: str, **values: Any) -> Response:
     """Return a page inside the frame."""
+    shelf = request.url.path.strip("/").partition("/")[0]
     frame = {
         "visitor": visitor,
         "pages": [link for link in NAVIGATION if link.may in visitor.may],
-        "here": "/" + request.url.path.strip("/").partition("/")[0],
+        "here": _SHELF.get(shelf, f"/{shelf}"),
         "done": _DONE.get(request.query_params.get("done", ""), ""),
     }
     text = desk_of(request).words.get_template(template).render(**frame, **values)

@@ -237,13 +237,23 @@ async def log_in(
     return await _opened(request, person, now, goal)
 
 
-async def _verified(desk: Desk, name: str, password: str, code: str, now: datetime) -> staff.Staff | None:
-    """Return the person if password and second factor are right; the hash is computed whoever asks."""
+async def right_password(desk: Desk, name: str, password: str) -> bool:
+    """Return whether it is; the same work is done for a name that nobody has, outside the loop."""
     stored = await desk.store.query(lambda tx: staff.password_hash(tx, name))
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(20):
-        right = await loop.run_in_executor(desk.hashing, staff.matches, stored, password)
-    if not right:
+        return await loop.run_in_executor(desk.hashing, staff.matches, stored, password)
+
+
+async def hashed(desk: Desk, password: str) -> str:
+    """Return the argon2id form of a password, made outside the loop and outside the store's writer."""
+    async with asyncio.timeout(20):
+        return await asyncio.get_running_loop().run_in_executor(desk.hashing, staff.hashed, password)
+
+
+async def _verified(desk: Desk, name: str, password: str, code: str, now: datetime) -> staff.Staff | None:
+    """Return the person if password and second factor are right."""
+    if not await right_password(desk, name, password):
         return None
     people = await desk.store.query(staff.everyone)
     person = next((known for known in people if known.name == name and known.disabled_at is None), None)
@@ -265,18 +275,27 @@ async def _second_factor(desk: Desk, person: staff.Staff, code: str, now: dateti
 
 
 async def _opened(request: Request, person: staff.Staff, now: datetime, goal: str) -> Response:
+    desk = desk_of(request)
+    mark = f"staff:{person.name}"
+    await desk.store.write(lambda tx: audit.append(tx, now, mark, "login", mark))
+    response = await reopened(request, person.name, goal)
+    _clear_cookie(request, response, "form")
+    return response
+
+
+async def reopened(request: Request, name: str, goal: str) -> Response:
+    """Go on in a new session of this person; the one that the browser had before is over."""
     desk, before = desk_of(request), request.cookies.get(_cookie(request, "session"), "")
+    now = desk.now()
 
     def work(tx: Connection) -> str:
         if before:
             staff.close_session(tx, before)  # whoever planted it does not come along
-        audit.append(tx, now, f"staff:{person.name}", "login", f"staff:{person.name}")
-        return staff.open_session(tx, now, person.name, {"client": request.state.client})
+        return staff.open_session(tx, now, name, {"client": request.state.client})
 
     session_id = await desk.store.write(work)
     response = RedirectResponse(goal, 303)
     _set_cookie(request, response, "session", session_id, int(staff.LIFETIME.total_seconds()))
-    _clear_cookie(request, response, "form")
     return response
 
 

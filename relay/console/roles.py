@@ -26,6 +26,7 @@ class May(StrEnum):
     SWITCH_CUSTOMERS = "switch customers"
     AUDIT = "read the audit log"
     TOKENS = "manage API tokens"
+    STAFF = "manage staff"
 
 
 class Scope(StrEnum):

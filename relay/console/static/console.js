@@ -187,7 +187,7 @@
             width: 0,
             paths: bars,
             points: { show: false },
-            value: (_, __, ___, index) => (index === null ? "–" : this.stats.series[action][index]),
+            value: (_, __, ___, index) => (index === null ? this.stats.totals[action] : this.stats.series[action][index]),
           })),
         ],
       }, data, this.place);
