@@ -82,6 +82,8 @@ class Attribution:
     most: int = 1
     recipient_hash: bytes | None = None
     domain_hash: bytes | None = None
+    #: grade B only because its reporter says too much: staff look first
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)

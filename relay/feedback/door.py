@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _NOT_OURS = make(550, "7.1", "Only reports are taken here, and this is no address for them")
 _NO_LOGIN = make(535, "7.8", "Nobody logs in here")
-_TAKEN = make(250, "2.0", "Thank you, the report is taken")
+_TAKEN = make(250, "0.0", "Thank you, the report is taken")
 _TOO_BIG = make(552, "3.4", "The report is too large; send the headers alone")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import dns.exception
@@ -34,7 +35,7 @@ from relay.feedback.steps import (
 )
 from relay.model import AccountClass, Grade
 from relay.signing import token
-from relay.store import changes, complaints, reporters, suppression
+from relay.store import audit, changes, complaints, reporters, suppression
 from relay.store.complaints import Vote
 
 __all__ = ["FeedbackDoor", "Intake", "Outcome"]
@@ -163,7 +164,27 @@ class Intake:
 
     def _look(self, tx: Connection, checked: Checked, now: datetime) -> Looked:
         known = self._know(tx, checked, now)
-        return Looked(checked, known, self._changes(tx, checked.received, known, now))
+        changes_something = self._changes(tx, checked.received, known, now)
+        if changes_something and self._is_flood(tx, known, now):
+            why = f"{known.claim.witness.reporter} reported more in an hour than can be believed: staff look"
+            held = replace(known.attribution, grade=Grade.B, why=why, held=True)
+            known = replace(known, attribution=held)
+            changes_something = self._changes(tx, checked.received, known, now)
+        return Looked(checked, known, changes_something)
+
+    def _is_flood(self, tx: Connection, known: Known, now: datetime) -> bool:
+        """Return whether one reporter says so much that it is rather broken or taken over (CASES CF-08)."""
+        result, reporter = known.attribution, known.claim.witness.reporter
+        if result.grade is not Grade.A or result.effect is not Effect.VOTE:
+            return False
+        return complaints.counted_of(tx, now, reporter) >= complaints.MOST_VOTES_PER_HOUR
+
+    def _note_flood(self, tx: Connection, known: Known, now: datetime) -> None:
+        """Tell staff once an hour, in the audit log."""
+        reporter = known.claim.witness.reporter
+        newest = audit.entries(tx, limit=1, object=f"reporter {reporter}")
+        if not newest or now - newest[0].at >= timedelta(hours=1):
+            audit.append(tx, now, "policy", "reporter flood", f"reporter {reporter}", known.attribution.why)
 
     def _know(self, tx: Connection, checked: Checked, now: datetime) -> Known:
         received, claimed = checked.received, checked.claimed
@@ -249,6 +270,8 @@ class Intake:
 
     def _complained(self, tx: Connection, received: Received, known: Known, now: datetime) -> int:
         result, sent, account = known.attribution, known.claim.sent, known.account
+        if result.held:
+            self._note_flood(tx, known, now)
         votes = self._votes(received, known) if result.effect in (Effect.VOTE, Effect.WITHDRAW) else []
         grown = complaints.merge(tx, now, votes)
         complaints.add(

@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 #: A warning about the same thing is given once in this time.
 WARN_AGAIN = timedelta(hours=24)
+#: So many accounts of before a restart are judged with each sweep.
+BACKLOG_PER_SWEEP = 50
 #: Rows of the journal may be so late.
 _LATE = timedelta(seconds=5)
 _OBSERVED = "policy, observing"
@@ -76,6 +78,8 @@ class Judge:
         self._metrics = metrics
         self._seq: int | None = None
         self._seen_us = 0
+        #: accounts that had reports before this process began, judged a few at a time behind the news
+        self._backlog: set[int] = set()
 
     async def sweep(self, now: datetime) -> list[str]:
         """End standings whose time is over, judge every account with news; the ids of the cases made."""
@@ -86,6 +90,10 @@ class Judge:
             case = await self._write(lambda tx, a=level, b=subject, c=standing: self._end(tx, a, b, c, now))
             cases += [case] if case else []
         for account_id in await self._store.query(lambda tx: self._news(tx, now)):
+            self._backlog.discard(account_id)
+            cases += await self._consider(account_id, now)
+        for account_id in sorted(self._backlog)[:BACKLOG_PER_SWEEP]:
+            self._backlog.discard(account_id)
             cases += await self._consider(account_id, now)
         return cases
 
@@ -112,7 +120,8 @@ class Judge:
         """Return accounts with new reports, spam-like messages or unknown recipients since the last sweep."""
         if self._seq is None:
             self._seq = changes.latest(tx)
-            found = complaints.accounts_with_reports(tx, now - tallies.WINDOW)
+            self._backlog = complaints.accounts_with_reports(tx, now - tallies.WINDOW)
+            found: set[int] = set()
         else:
             found = set()
             while heard := changes.since(tx, self._seq):

@@ -33,6 +33,8 @@ JUDGE = "judge"
 #: grade C complaints kept per hour, and reports that wait for staff in all: floods must not fill the disk
 MOST_UNATTRIBUTED_PER_HOUR = 1000
 MOST_WAITING = 5000
+#: votes of one reporter within an hour; what it says beyond them is grade B until staff have looked (CF-08)
+MOST_VOTES_PER_HOUR = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,12 @@ _VOTE = select(_vote).where(_vote.c.message_id == bindparam("message"), _vote.c.
 _COMPLAINT = select(_complaint.c.id).where(_complaint.c.id == bindparam("id"))
 _UNATTRIBUTED = select(func.count()).where(
     _complaint.c.at_us > bindparam("since"), _complaint.c.grade == str(Grade.C)
+)
+_COUNTED = select(func.count()).where(
+    _complaint.c.at_us > bindparam("since"),
+    _complaint.c.reporter == bindparam("reporter"),
+    _complaint.c.counted.is_(True),
+    _complaint.c.grade == str(Grade.A),
 )
 _WAITS = select(_waiting.c.id).where(_waiting.c.id == bindparam("id"))
 _ALL_WAITING = select(func.count()).select_from(_waiting)
@@ -263,6 +271,11 @@ def hard_bounces(tx: Connection, account_id: int, since: datetime) -> int:
 def unattributed_within(tx: Connection, now: datetime, span: timedelta = timedelta(hours=1)) -> int:
     """Return how many complaints that no token attributes were kept within a span."""
     return int(tx.execute(_UNATTRIBUTED, {"since": micros(now - span)}).scalar_one())
+
+
+def counted_of(tx: Connection, now: datetime, reporter: str, span: timedelta = timedelta(hours=1)) -> int:
+    """Return how many complaints of a reporter became votes within a span."""
+    return int(tx.execute(_COUNTED, {"since": micros(now - span), "reporter": reporter}).scalar_one())
 
 
 def keep_waiting(tx: Connection, now: datetime, identifier: str, why: str, sealed: bytes) -> bool:

@@ -12,7 +12,7 @@ from relay.model import Grade, State
 from relay.signing import dkim, token
 from relay.signing.dkim import Signer
 from relay.signing.token import Token
-from relay.store import reporters
+from relay.store import audit, reporters
 from tests.relay.feedback.scene import HUB, LOOP, NOON, RING, STRANGER, arf
 
 if TYPE_CHECKING:
@@ -105,6 +105,17 @@ async def test_cf_08_a_flood_of_forgeries_stops_being_written(
         rows = tx.exec_driver_sql("select count(*) from complaint").scalar()
     assert rows == 20
     assert await scene.sweep() == []
+
+
+async def test_cf_08_a_reporter_that_says_too_much_is_grade_b_until_staff_have_looked(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("relay.store.complaints.MOST_VOTES_PER_HOUR", 5)
+    outcomes = [await scene.take(arf(one)) for one in scene.send_all([("ann@a.example",)] * 12)]
+    assert [outcome.grade for outcome in outcomes] == [Grade.A] * 5 + [Grade.B] * 7
+    assert (scene.tally().votes, scene.tally().grade_b) == (5, 7)
+    with scene.store.read() as tx:
+        assert [one.object for one in audit.entries(tx)] == ["reporter loop.example"], "said once"
 
 
 async def test_cf_09_a_message_we_never_sent_has_no_effect(scene: Scene) -> None:

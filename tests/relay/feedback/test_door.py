@@ -1,0 +1,85 @@
+"""The feedback listener takes reports for its own addresses, and answers nobody (CASES CF-13)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from relay.config import Config, FeedbackConfig
+from relay.feedback.intake import FeedbackDoor
+from relay.smtp.content import Content
+from relay.smtp.grammar import MailFrom, RcptTo
+from relay.smtp.session import Session
+from tests.relay.feedback.scene import arf
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.relay.feedback.scene import Scene
+
+SESSION = Session("1", "feedback", "192.0.2.1")
+
+
+@pytest.fixture
+def door(scene: Scene, tmp_path: Path) -> FeedbackDoor:
+    feedback = FeedbackConfig(addresses=("fbl@relay.example", "Bounces@relay.example"))
+    return FeedbackDoor(Config(folder=tmp_path, feedback=feedback), scene.intake)
+
+
+def content(raw: bytes) -> Content:
+    made = Content()
+    made.write(raw)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("recipient", "code"),
+    [
+        ("fbl@relay.example", 250),
+        ("FBL@Relay.Example", 250),
+        ("bounces@relay.example", 250),
+        ("bounces+3b0c04j0t3m842c9@relay.example", 250),
+        ("ann@relay.example", 550),
+        ("fbl@other.example", 550),
+        ("victim@world.example", 550),
+        ("fbl%relay.example@other.example", 550),
+        ('"fbl@relay.example"@world.example', 550),
+    ],
+)
+async def test_cf_13_only_its_own_addresses_are_taken(door: FeedbackDoor, recipient: str, code: int) -> None:
+    assert (await door.rcpt(SESSION, RcptTo(recipient))).code == code
+
+
+async def test_any_sender_may_report_but_nobody_logs_in(door: FeedbackDoor) -> None:
+    assert door.needs_login is False
+    assert (await door.mail(SESSION, MailFrom(""))).code == 250
+    assert (await door.mail(SESSION, MailFrom("fbl@loop.example", size=10**9))).code == 552
+    assert (await door.authenticate(SESSION, "a", "b", "PLAIN")).code == 535
+
+
+async def test_a_report_is_recorded_before_250(door: FeedbackDoor, scene: Scene) -> None:
+    sent = scene.send(("ann@a.example",))
+    reply = await door.data(SESSION, content(arf(sent)))
+    assert (reply.code, reply.status) == (250, "2.0.0")
+    assert scene.tally().votes + scene.tally().grade_b == 1
+    await door.slow(SESSION)
+    await door.abandon(SESSION)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"From: a@b\r\n\r\nhello\r\n"])
+async def test_whatever_comes_is_taken_and_moves_nothing(
+    door: FeedbackDoor, scene: Scene, raw: bytes
+) -> None:
+    assert (await door.data(SESSION, content(raw))).code == 250
+    assert await scene.sweep() == []
+
+
+async def test_a_report_that_is_too_large_is_refused(scene: Scene, tmp_path: Path) -> None:
+    config = Config(folder=tmp_path)
+    small = replace_size(config, 1000)
+    assert (await FeedbackDoor(small, scene.intake).data(SESSION, content(b"x" * 2000))).code == 552
+
+
+def replace_size(config: Config, size: int) -> Config:
+    return config.model_copy(update={"feedback": config.feedback.model_copy(update={"message_size": size})})
