@@ -49,6 +49,9 @@ class Store:
 
     def migrate(self) -> None:
         """Bring the tables to this version; StoreError if a newer one made them. Safe at once."""
+        with self.read() as tx:
+            if migrate.revision(tx) == schema.REVISION:
+                return  # nearly always; and no command waits for the writer's lock to find that out
         with edge():
             migrate.upgrade(self._engine)
 

@@ -23,6 +23,9 @@ _TABLES: dict[Level, Table] = {
     Level.CUSTOMER: schema.customer,
 }
 
+#: States that may end by themselves; named one by one, so that the index on (state, until_us) finds them.
+_TIMED = [str(state) for state in State if state is not State.ACTIVE]
+
 
 def standing_of(tx: Connection, level: Level, subject_id: int) -> Standing:
     """Return the standing of one level, not the effective one; NotFound."""
@@ -63,6 +66,6 @@ def ending(tx: Connection, now: datetime) -> list[tuple[Level, int, Standing]]:
     """Return every timed standing whose end has come, of all three levels."""
     found: list[tuple[Level, int, Standing]] = []
     for level, table in _TABLES.items():
-        due = select(table).where(table.c.state != str(State.ACTIVE), table.c.until_us <= micros(now))
+        due = select(table).where(table.c.state.in_(_TIMED), table.c.until_us <= micros(now))
         found += [(level, row["id"], rows.standing(row)) for row in tx.execute(due).mappings()]
     return found
