@@ -20,8 +20,8 @@ LARGE_BYTES = 256 * 1024
 class Classifier(Protocol):
     """Turns a mail into one hit, or none where it has no opinion."""
 
-    def hit(self, mail: Mail) -> Hit | None:
-        """Return the hit of the calibrated probability."""
+    def hit(self, mail: Mail, found: Sequence[Hit] = ()) -> Hit | None:
+        """Return the hit of the calibrated probability, beside what rules found."""
         ...
 
 
@@ -56,7 +56,7 @@ class Screen:
         if self.classifier is None:
             return verdict
         try:
-            hit = self.classifier.hit(mail)
+            hit = self.classifier.hit(mail, verdict.hits)
         except Exception:  # noqa: BLE001 - the scanner edge: a check that fails is unanswered
             return replace(verdict, unanswered=(*verdict.unanswered, "classifier"))
         return verdict if hit is None else replace(verdict, hits=(*verdict.hits, hit))

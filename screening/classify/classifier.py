@@ -21,10 +21,19 @@ if TYPE_CHECKING:
 RULE = "classifier"
 #: Points per natural log-odds: 7 (hold) is reached at odds of 33 : 1, 4 (tag) at 7 : 1.
 POINTS = 2.0
-#: Statistics alone never refuse (12): a refusal needs a rule that a person can read beside it.
+#: Statistics alone never refuse (12): a refusal needs a rule beside them that a person can read.
 MOST = 10.0
-#: Good words excuse only so much of what rules found: an attacker can add good words.
-LEAST = -4.0
+#: Good words excuse only so much: an attacker can add good words.
+LEAST = -6.0
+#: between these points odds count straight, beyond them ever less
+_STRAIGHT = (-3.0, 7.0)
+
+#: A rule of so many points stands on its own, whatever the classifier says.
+STANDS_ALONE = 4.0
+#: Weaker rules look at the same words as the classifier: beside it a point of theirs is worth this share
+#: (measured: 0.2 of log-odds), and all of it where the odds alone would hold the message anyway.
+SHARE = 0.4
+_SURE = (3.5, 6.0)
 #: below this many points there is nothing to explain
 WORTH_EXPLAINING = 1.0
 EVIDENCE_TOKENS = 6
@@ -72,26 +81,36 @@ class Classifier:
         model = self._model
         return model.log_odds(model.margin([slots(found, group) for group, found in enumerate(tokens(mail))]))
 
-    def hit(self, mail: Mail) -> Hit | None:
-        """Return the points of the calibrated odds and the tokens that weighed most."""
+    def hit(self, mail: Mail, found: Sequence[Hit] = ()) -> Hit:
+        """Return the points of the calibrated odds, with the tokens that weighed most as evidence.
+
+        `found` are the rules' hits on this mail: what the weak ones count twice is taken off.
+        """
         model = self._model
-        found = [list(group) for group in tokens(mail)]
-        places = [slots(names, group) for group, names in enumerate(found)]
+        names = [list(group) for group in tokens(mail)]
+        places = [slots(group, number) for number, group in enumerate(names)]
         odds = model.log_odds(model.margin(places))
-        score = round(points(odds), 2)
-        evidence = explain(model, found, places, odds) if score >= WORTH_EXPLAINING else ""
-        return Hit(RULE, score, evidence)
+        score = points(odds)
+        evidence = explain(model, names, places, odds) if score >= WORTH_EXPLAINING else ""
+        return Hit(RULE, round(score - overlap(odds, found), 2), evidence)
 
 
 def points(odds: float) -> float:
-    """Return the points of log-odds: straight up to 7, then ever slower towards `MOST`; at least `LEAST`."""
+    """Return the points of log-odds: straight in the middle, ever slower towards `MOST` and `LEAST`."""
     straight = POINTS * odds
-    if straight <= _BEND:
-        return max(straight, LEAST)
-    return MOST - (MOST - _BEND) * math.exp((_BEND - straight) / (MOST - _BEND))
+    low, high = _STRAIGHT
+    if straight > high:
+        return MOST - (MOST - high) * math.exp((high - straight) / (MOST - high))
+    if straight < low:
+        return LEAST + (low - LEAST) * math.exp((straight - low) / (low - LEAST))
+    return straight
 
 
-_BEND = 7.0
+def overlap(odds: float, found: Sequence[Hit]) -> float:
+    """Return how many of the weak rules' points the odds already contain."""
+    weak = sum(hit.score for hit in found if 0 < hit.score < STANDS_ALONE)
+    low, high = _SURE
+    return weak * (1.0 - SHARE) * min(1.0, max(0.0, (high - odds) / (high - low)))
 
 
 def explain(

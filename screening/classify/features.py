@@ -28,12 +28,24 @@ MAX_TEXT = 8192
 MAX_SUBJECT = 400
 MAX_HTML = 16_384
 MAX_LINKS = 60
+#: longer ones are addresses and data, not markup
+MAX_MARK = 24
 #: tokens of one group that count
 MAX_TOKENS = 1500
 
-#: words and runs of marks; of scripts without blanks, two characters at a time
-_WORD = re.compile(rb"(?:[\xe3-\xed][\x80-\xbf]{2}){2}|[a-z0-9$\x80-\xff']{1,24}|[!?%#*]{1,4}")
-_MARKUP = re.compile(rb"</?[a-z]{1,12}|[a-z-]{2,24}(?: ?= ?[\"']?|: ?)[#a-z0-9%._-]{1,16}")
+#: Bytes as words are made of them: capitals small, all else of ASCII but letters, digits, $ and ' a blank.
+_WORDS = bytes(
+    byte if byte > 0x7F or chr(byte).isalnum() or byte in b"$'" else 32 for byte in bytes(range(256)).lower()
+)
+#: The same for markup, where name=value and name:value stay together; quotes go.
+_MARKS = bytes(
+    byte if byte > 0x7F or chr(byte).isalnum() or byte in b"=:#%.-!" else 32
+    for byte in bytes(range(256)).lower()
+)
+_QUOTES = b"\"'"
+_TAG = re.compile(rb"<[^<>]{1,400}")
+#: scripts without blanks: two characters at a time
+_UNSPACED = re.compile(rb"(?:[\xe3-\xed][\x80-\xbf]{2}){2}")
 _LETTERS = re.compile(rb"[a-z]{2,20}")
 
 
@@ -49,10 +61,10 @@ class Group:
 GROUPS = (
     Group("word", 1.0),
     Group("subject", 0.5, "subject "),
-    Group("sender", 0.5, "sender "),
-    Group("shape", 0.5),
+    Group("sender", 0.6, "sender "),
+    Group("shape", 0.7),
     Group("link", 0.7, "link "),
-    Group("markup", 0.5, "markup "),
+    Group("markup", 0.6, "markup "),
 )
 _SALTS = tuple(crc32(group.name.encode()) for group in GROUPS)
 
@@ -64,17 +76,29 @@ def slots(tokens: Iterable[bytes], group: int) -> list[int]:
 
 def tokens(mail: Mail) -> tuple[set[bytes], ...]:
     """Return the message's tokens by group, in the order of `GROUPS`; never raises."""
-    text = mail.folded[:MAX_TEXT]
-    words = _WORD.findall(_bytes(text.lower()))
-    subject = _WORD.findall(_bytes(mail.subject[:MAX_SUBJECT].lower()))
+    text = _bytes(mail.folded[:MAX_TEXT])
+    words = _words(text)
+    subject = _words(_bytes(mail.subject[:MAX_SUBJECT]))
     return (
         set(words[:MAX_TOKENS]),
         {*subject, *map(b" ".join, pairwise(subject))},
         _sender(mail),
-        {_bytes(name) for name in shape.header(mail) + shape.text(mail, text, len(words))},
+        set(_bytes("\n".join(shape.header(mail) + shape.text(mail, text, len(words)))).split(b"\n")),
         _links(mail),
-        set(_MARKUP.findall(_bytes(mail.html[:MAX_HTML].lower()))[:MAX_TOKENS]) if mail.html else set(),
+        _markup(_bytes(mail.html[:MAX_HTML])) if mail.html else set(),
     )
+
+
+def _words(text: bytes) -> list[bytes]:
+    """Return the words in order; where there are characters of unspaced scripts, their pairs too."""
+    words = text.translate(_WORDS).split()
+    return words if text.isascii() else words + _UNSPACED.findall(text)
+
+
+def _markup(html: bytes) -> set[bytes]:
+    """Return names and short values of tags and attributes."""
+    found = set(b" ".join(_TAG.findall(html)).translate(_MARKS, _QUOTES).split())
+    return {token for token in found if len(token) <= MAX_MARK}
 
 
 def _bytes(text: str) -> bytes:
@@ -84,7 +108,7 @@ def _bytes(text: str) -> bytes:
 def _sender(mail: Mail) -> set[bytes]:
     author = mail.author
     domain = author.domain
-    out = {b"name " + word for word in _WORD.findall(_bytes(author.display[:200].lower()))}
+    out = {b"name " + word for word in _words(_bytes(author.display[:200]))}
     out.update(b"local " + word for word in _LETTERS.findall(_bytes(author.local[:64].lower()))[:4])
     out.add(_bytes("@" + domain))
     out.add(_bytes("." + domain.rpartition(".")[2]))
@@ -125,6 +149,6 @@ def _links(mail: Mail) -> set[bytes]:
             shown.append(link.text[:60])
     out.add(f"count {shape.size(len(links))}")
     out.add(f"domains {shape.size(len(domains))}")
-    written = {_bytes(token.lower()) for token in out}
+    written = set(_bytes("\n".join(out).lower()).split(b"\n"))
     written.update(_LETTERS.findall(_bytes(" ".join(shown).lower()))[:MAX_TOKENS])
     return written

@@ -101,7 +101,7 @@ class Model:
     def to_bytes(self) -> bytes:
         """Return the file's content; equal models give equal bytes."""
         head, body = self._encoded()
-        return head + zlib.compress(body, 9)
+        return head + zlib.compress(body, 6)
 
     @classmethod
     def from_bytes(cls, content: bytes, name: str = "model") -> Model:
@@ -109,20 +109,18 @@ class Model:
         line, _, packed = content.partition(b"\n")
         try:
             head = json.loads(line)
-            if head["format"] != _MAGIC:
-                raise ModelError(f"{name}: not a classifier model")
-            if head["features"] != VERSION:
-                raise ModelError(
-                    f"{name}: made for features {head['features']}, not {VERSION}; train it again"
-                )
+            kind, features, digest = head["format"], head["features"], head["sha256"]
             numbers = [float(head[key]) for key in _NUMBERS]
             counts = int(head["spam"]), int(head["ham"])
-            unpacker = zlib.decompressobj()
-            body = unpacker.decompress(packed, _TABLE_BYTES + 1)
-            if len(body) != _TABLE_BYTES or hashlib.sha256(body).hexdigest() != head["sha256"]:
-                raise ModelError(f"{name}: damaged; restore it with a rollback or train it again")
+            body = zlib.decompressobj().decompress(packed, _TABLE_BYTES + 1)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError, zlib.error) as error:
             raise ModelError(f"{name}: not a readable classifier model ({type(error).__name__})") from error
+        if kind != _MAGIC:
+            raise ModelError(f"{name}: not a classifier model")
+        if features != VERSION:
+            raise ModelError(f"{name}: made for features {features}, not {VERSION}; train it again")
+        if len(body) != _TABLE_BYTES or hashlib.sha256(body).hexdigest() != digest:
+            raise ModelError(f"{name}: damaged; restore it with a rollback or train it again")
         if not all(map(math.isfinite, numbers)):
             raise ModelError(f"{name}: holds a number that is not finite")
         table = array("h")

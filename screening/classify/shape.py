@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from screening.mail import Mail
 
-_CAPITALS = re.compile(r"[A-Z]+")
-_DIGITS = re.compile(r"[0-9]+")
+_CAPITALS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_DIGITS = b"0123456789"
+_BEYOND_ASCII = bytes(range(128, 256))
 _LETTERS = re.compile(r"[a-z]+")
 _ZONE = re.compile(r"[+-]\d{4}")
 _KINDS = str.maketrans(
@@ -28,8 +29,13 @@ def size(number: int) -> int:
     return bits if number < 4 else 2 * bits + (number >> (bits - 2) & 1)
 
 
-def _length(text: str, wanted: re.Pattern[str]) -> int:
-    return sum(map(len, wanted.findall(text)))
+def _count(text: bytes, wanted: bytes) -> int:
+    """Return how many bytes of `text` are among `wanted`; far faster than a pattern."""
+    return len(text) - len(text.translate(None, wanted))
+
+
+def _digits(text: str) -> int:
+    return _count(text.encode("utf-8", "replace"), _DIGITS)
 
 
 def header(mail: Mail) -> list[str]:
@@ -39,9 +45,9 @@ def header(mail: Mail) -> list[str]:
     names = {field.lower for field in mail.fields}
     out = [f"has {name[:40]}" for name in names]
     out += (
-        f"From local length {local.__len__().bit_length()}",
-        f"From local digits {min(4, _length(local[:64], _DIGITS))}",
-        f"From domain digits {min(4, _length(domain[:253], _DIGITS))}",
+        f"From local length {len(local).bit_length()}",
+        f"From local digits {min(4, _digits(local[:64]))}",
+        f"From domain digits {min(4, _digits(domain[:253]))}",
         f"From domain dots {domain.count('.')}",
         f"From domain hyphens {domain.count('-')}",
         f"From domain length {len(domain).bit_length()}",
@@ -104,28 +110,27 @@ def _structure(mail: Mail) -> list[str]:
     return out
 
 
-def text(mail: Mail, folded: str, words: int) -> list[str]:
-    """Return phrases on length, capitals, digits and marks of text and subject."""
-    subject = mail.subject[:400]
+def text(mail: Mail, folded: bytes, words: int) -> list[str]:
+    """Return phrases on length, capitals, digits and marks of text (UTF-8, folded) and subject."""
     sample = folded[:_SAMPLE]
     length = len(sample) + 1
+    subject = mail.subject[:400].encode("utf-8", "replace")
     subject_length = len(subject) + 1
-    foreign = 0 if sample.isascii() else len(sample.encode("utf-8", "replace")) - len(sample)
     return [
         f"text length {size(len(mail.text))}",
         f"HTML length {size(len(mail.html))}",
         f"quoted lines {mail.plain[:20_000].count(chr(10) + '>').bit_length()}",
-        f"capitals {20 * _length(sample, _CAPITALS) // length}",
-        f"digits {20 * _length(sample, _DIGITS) // length}",
-        f"exclamation marks {min(8, sample.count('!'))}",
-        f"dollar signs {min(8, sample.count('$'))}",
+        f"capitals {20 * _count(sample, _CAPITALS) // length}",
+        f"digits {20 * _count(sample, _DIGITS) // length}",
+        f"exclamation marks {min(8, sample.count(b'!'))}",
+        f"dollar signs {min(8, sample.count(b'$'))}",
         f"word length {2 * len(folded) // (words + 1)}",
-        f"beyond ASCII {8 * foreign // length}",
-        f"subject capitals {8 * _length(subject, _CAPITALS) // subject_length}",
-        f"subject exclamation marks {min(3, subject.count('!'))}",
-        f"subject question marks {min(3, subject.count('?'))}",
+        f"beyond ASCII {8 * _count(sample, _BEYOND_ASCII) // length}",
+        f"subject capitals {8 * _count(subject, _CAPITALS) // subject_length}",
+        f"subject exclamation marks {min(3, subject.count(b'!'))}",
+        f"subject question marks {min(3, subject.count(b'?'))}",
         f"subject {'' if subject.isascii() else 'beyond '}ASCII",
         f"subject length {len(subject).bit_length()}",
-        f"subject blanks {'   ' in subject:d}",
-        f"subject digits {min(4, _length(subject, _DIGITS))}",
+        f"subject blanks {b'   ' in subject:d}",
+        f"subject digits {min(4, _count(subject, _DIGITS))}",
     ]
