@@ -156,6 +156,7 @@ class Limits(Section):
     errors_soft: PositiveInt = Field(5, description="after these, each error costs a second")
     errors_hard: PositiveInt = Field(10, description="then 421")
     junk_commands: PositiveInt = Field(100, description="NOOP, RSET, VRFY, EHLO between messages, then 421")
+    large_messages: Size = Field(parse_size("64 MiB"), description="over 256 KiB each, decided at once")
     received_headers: PositiveInt = Field(50, description="more is a loop")
     command_timeout: Duration = Field(parse_duration("300s"), description="wait for a command")
     greeting_timeout: Duration = Field(parse_duration("60s"), description="wait for a command before AUTH")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from relay.smtp import reply as replies
 from relay.smtp.auth import Failures
+from relay.smtp.room import Room
 
 if TYPE_CHECKING:
     from relay.config import Limits
@@ -24,12 +25,17 @@ _RESERVED_FILES = 100
 
 
 @lru_cache(maxsize=4096)
+def _address(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Parse; an IPv4 address in IPv6 clothes is IPv4."""
+    address = ipaddress.ip_address(ip)
+    return (address.version == 6 and address.ipv4_mapped) or address
+
+
+@lru_cache(maxsize=4096)
 def client_class(ip: str) -> str:
     """Return what counts as one client: an IPv4 address or the /64 of an IPv6 one."""
-    address = ipaddress.ip_address(ip)
-    if isinstance(address, ipaddress.IPv6Address):
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
+    address = _address(ip)
+    if address.version == 6:
         return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
     return str(address)
 
@@ -42,10 +48,7 @@ class Networks:
 
     def __contains__(self, ip: object) -> bool:
         """Tell; an IPv4 address in IPv6 clothes counts as IPv4."""
-        address = ipaddress.ip_address(str(ip))
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        return any(address in network for network in self._networks)
+        return bool(self._networks) and any(_address(str(ip)) in network for network in self._networks)
 
 
 @dataclass(slots=True)
@@ -62,6 +65,8 @@ class Connections:
 
     def __init__(self, limits: Limits) -> None:
         self.failures = Failures(limits.auth_failures_per_client)
+        #: for messages that do not live in memory while they come in
+        self.room = Room(limits.large_messages)
         self.configure(limits)
         self._open = 0
         self._clients: dict[str, int] = {}
@@ -73,6 +78,7 @@ class Connections:
         """Take new limits; what is counted stays."""
         self.limits = limits
         self._exempt = Networks(limits.exempt)
+        self.room.octets = limits.large_messages
         self.failures.most = limits.auth_failures_per_client
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         #: never so many that the process runs out of files
@@ -105,6 +111,7 @@ class Connections:
 
     def log_in(self, slot: Slot, login: str) -> Reply | None:
         """Count the connection with its account from now on; a reply if the account has too many."""
+        login = login.lower()
         if self._accounts.get(login, 0) >= self.limits.sessions_per_account:
             return replies.TOO_MANY_SESSIONS
         self._less(self._clients, slot.client)

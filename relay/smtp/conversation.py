@@ -284,12 +284,12 @@ class Conversation(Wire):
         return replies.LINE_TOO_LONG if line.fault else auth.decode(line.data)
 
     async def _log_in(self, given: auth.Login, mechanism: str) -> None:
-        failures, slot = self.listener.shared.failures, self._place
+        failures, slot, name = self.listener.shared.failures, self._place, given.login.lower()
         if not slot.exempt:
-            if failures.blocked(slot.client, given.login, monotonic()):
+            if failures.blocked(slot.client, name, monotonic()):
                 self.listener.note(Event.LOGIN_BLOCKED)
                 raise HangUp(replies.TOO_MANY_LOGIN_FAILURES)
-            await asyncio.sleep(failures.delay(slot.client, given.login, monotonic()))
+            await asyncio.sleep(failures.delay(slot.client, name, monotonic()))
         answer_at = self.loop.time() + _WRONG_LOGIN_SECONDS
         door = self.listener.door
         reply = await self.ask(door.authenticate(self.client, given.login, given.password, mechanism))
@@ -299,7 +299,7 @@ class Conversation(Wire):
             return self.say(reply)
         await asyncio.sleep(answer_at - self.loop.time())
         self.listener.note(Event.LOGIN_FAILED)
-        failures.failed(slot.client, given.login, given.password, monotonic())
+        failures.failed(slot.client, name, given.password, monotonic())
         self._login_failures += 1
         self.say(reply)
         if self._login_failures >= self.listener.settings.auth_failures:
@@ -314,7 +314,7 @@ class Conversation(Wire):
             self.client.login = None
             raise HangUp(refusal)
         self.client.login = login
-        self.listener.shared.failures.succeeded(slot.client, given.login, monotonic())
+        self.listener.shared.failures.succeeded(slot.client, given.login.lower(), monotonic())
         self.listener.note(Event.LOGGED_IN)
         self._junk = self._errors = 0
         self.say(replies.LOGGED_IN)

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Event", "Listener", "Settings"]
 
 BACKLOG = 1024
+#: What a session may still take when it is cut off.
+_ABORTED_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,8 @@ class Listener:
             await asyncio.wait(tasks, timeout=seconds)
         for wire in tuple(self.wires):
             wire.abort()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_ABORTED_SECONDS)
 
     def _connect(self) -> SmtpServer:
         return SmtpServer(self)

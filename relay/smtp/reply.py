@@ -118,6 +118,7 @@ BUG_CLOSING = Reply(421, "3.0", "Something went wrong here; please try again lat
 
 BUG = Reply(451, "3.0", "Something went wrong here; the message was not accepted, please try again later")
 DISK_FULL = Reply(452, "3.1", "No room for this message at the moment; please try again later")
+TOO_BUSY_NOW = Reply(452, "3.1", "Too many large messages at the moment; please try again later")
 TOO_MANY_RECIPIENTS = Reply(
     452, "5.3", "Too many recipients in one message; send the rest in another message"
 )

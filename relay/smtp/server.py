@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: A refused chunk is swallowed up to here; more cannot be worth the wait.
 _SWALLOW_OCTETS = 64 * 1024 * 1024
+#: A large message waits so long for memory; the reply must come within 45 s, and the door needs its part.
+_ROOM_SECONDS = 10.0
 _FAULTS = (
     (Fault.SIZE, replies.TOO_BIG),
     (Fault.BARE | Fault.NUL, replies.BROKEN_TEXT),
@@ -178,6 +180,18 @@ class SmtpServer(Conversation):
                 self.flush()
                 await pace.wait()
 
+    async def _hand_over(self, content: Content) -> Reply:
+        """Ask the door; a large message waits until there is memory for it."""
+        question, room = self.listener.door.data, self.listener.shared.room
+        if not content.spilled:
+            return await self.ask(question(self.client, content))
+        if not await room.take(content.size, _ROOM_SECONDS):
+            return replies.TOO_BUSY_NOW
+        try:
+            return await self.ask(question(self.client, content))
+        finally:
+            room.give(content.size)
+
     async def tell_slow(self) -> None:
         """Let the door give back what is scarce."""
         await self.tell(self.listener.door.slow(self.client))
@@ -190,8 +204,8 @@ class SmtpServer(Conversation):
             await self.abandon()
             return await self.answer(refusal)
         self.flush()
-        reply = await self.ask(self.listener.door.data(self.client, content))
-        if reply is replies.BUG:
+        reply = await self._hand_over(content)
+        if reply in (replies.BUG, replies.TOO_BUSY_NOW):
             await self.abandon()
         self._mail, self._recipients, self._chunk_failed = None, 0, False
         chunks, self._chunks = self._chunks, None

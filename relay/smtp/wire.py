@@ -271,9 +271,10 @@ class Wire(SMTP):
         """Learn who connects; refuse who may not; shake hands where TLS comes first."""
         transport = self._writes
         peer = transport.get_extra_info("peername") or ("127.0.0.1", 0)
-        self.peer_ip, self.peer_port = peer[0].partition("%")[0], peer[1]
+        self.peer_ip, self.peer_port = _plain_address(peer[0]), peer[1]
         raw = transport.get_extra_info("socket")
         if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+            # asyncio does so only where the listening socket names its protocol, which most do not
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.peer_ip in self.listener.balancers:
             await self._read_proxy_header()
@@ -299,7 +300,7 @@ class Wire(SMTP):
             raise HangUp(None) from None
         self.frames.take_prefix(source.octets)
         if source.ip:
-            self.peer_ip, self.peer_port = source.ip, source.port
+            self.peer_ip, self.peer_port = _plain_address(source.ip), source.port
 
     async def start_tls(self, hello: bytes = b"") -> None:
         """Shake hands. Octets that came before are clear text that TLS would seem to vouch for: hang up.
@@ -340,7 +341,7 @@ class Wire(SMTP):
             self.say(reply)
         if not self._lost:
             try:
-                await self._linger(polite=reply is replies.BYE)
+                await self._linger(polite=reply in (replies.BYE, replies.TOO_BUSY))
             finally:
                 self._writes.close()
                 self._abort = self.loop.call_later(_ABORT_SECONDS, self._writes.abort)
@@ -362,6 +363,11 @@ class Wire(SMTP):
             while self.octets_in < most and await self.wait(min(until, self.loop.time() + _QUIET_SECONDS)):
                 if self.loop.time() > until:
                     return
+
+
+def _plain_address(ip: str) -> str:
+    """Return an address without its zone, IPv4 not in IPv6 clothes."""
+    return ip.partition("%")[0].removeprefix("::ffff:") if "." in ip else ip.partition("%")[0]
 
 
 def _hand_over(transport: asyncio.WriteTransport, data: bytes) -> None:

@@ -6,11 +6,13 @@ import asyncio
 import os
 import socket
 import struct
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from relay.smtp import reply as replies
+from relay.smtp import server
 from relay.smtp.session import Event
 from tests.relay.smtp.harness import SmallDoor
 
@@ -294,6 +296,46 @@ async def test_a_large_message_tells_the_door(service: Service) -> None:
         assert (await client.reply()).startswith("250")
     assert service.door.calls.count("slow") == 1
     assert service.door.messages[0].text == text
+
+
+async def test_re_26_large_messages_share_the_memory(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_ROOM_SECONDS", 0.1)
+    service = await services.start("large_messages = 500000")
+    service.door.gate.clear()
+    first, second, small = [await service.client() for _ in range(3)]
+    text = b"Subject: a\r\n\r\n" + (b"x" * 98 + b"\r\n") * 4000 + b".\r\n"
+    await first.open_message()
+    await first.send(text)
+    await service.door.entered.wait()
+    await second.open_message()
+    await second.send(text)
+    assert (await second.reply()).startswith("452 4.3.1")
+    service.door.gate.set()
+    assert (await first.reply()).startswith("250")
+    for client in (second, small):
+        await client.open_message()
+        await client.send(b"Subject: a\r\n\r\n.\r\n")
+        assert (await client.reply()).startswith("250")
+
+
+async def test_a_full_disk_is_452(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere/at/all")
+    async with await service.client() as client:
+        await client.open_message()
+        await client.send((b"x" * 98 + b"\r\n") * 4000 + b".\r\n")
+        assert (await client.reply()).startswith("452 4.3.1")
+        await client.expect("NOOP", "250")
+    assert service.door.messages == []
+
+
+async def test_nagle_is_off(service: Service) -> None:
+    async with await service.client():
+        (wire,) = service.listener.wires
+        assert wire.transport is not None
+        raw = wire.transport.get_extra_info("socket")
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_bug_is_451_with_constant_text(services: Services, caplog: pytest.LogCaptureFixture) -> None:
