@@ -191,3 +191,10 @@ def test_normalised_content_reads_back_as_the_same_ladder() -> None:
     for step in content["step"]:
         text += "[[step]]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in step.items())
     assert parse(text).hash == SHIPPED.hash
+
+
+def test_the_readmes_example_is_a_step() -> None:
+    readme = ladders.SHIPPED.with_name("README.md").read_text(encoding="utf-8")
+    example = readme.partition("```toml\n")[2].partition("```")[0]
+    both = parse(ladders.SHIPPED.read_text(encoding="utf-8") + example)
+    assert len(both.rungs) == len(ladders.load().rungs) + 1
