@@ -27,8 +27,8 @@ MAX_ROUNDS = 60
 TOLERANCE = 0.02
 #: value of the constant feature that carries the bias
 BIAS = 0.5
-#: A kind learned alone (a storm of complaints teaches spam only) pulls, all of it together, as strongly as this
-#: much of one example: enough for copies of it to be known, too little to turn what merely looks alike.
+#: A kind learned alone (a storm of complaints teaches spam only) pulls, all of it together, as strongly as
+#: this much of one example: enough for copies of it to be known, too little to turn what merely looks alike.
 BALLAST = 0.1
 
 _WEIGHTS = tuple(group.weight for group in GROUPS)
