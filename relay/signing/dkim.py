@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,8 @@ SIGNED = frozenset(
     b"list-subscribe list-post list-owner list-archive resent-date resent-from resent-sender resent-to "
     b"resent-cc resent-message-id content-id content-description content-language auto-submitted".split()
 )
+#: every field that a signature covers
+COVERED = SIGNED | set(OVERSIGNED)
 #: A signature may be checked this long after it was made: longer than any queue, too short for late replays.
 LIFETIME = timedelta(days=14)
 SMALLEST_RSA_BITS = 2048
@@ -88,7 +91,7 @@ class Signer:
 
     def sign(self, fields: bytes, body: bytes, now: datetime) -> bytes:
         """Return the whole DKIM-Signature field with its CRLF for a header block and a body."""
-        return self.signature(Selection.of(fields), body_hash(body), now)
+        return self.signature(Selection.of(Fields.of(fields).named), body_hash(body), now)
 
     def signature(self, selection: Selection, hashed_body: bytes, now: datetime) -> bytes:
         """Return the field for a header already selected and a body already hashed (base 64)."""
@@ -126,19 +129,21 @@ class Selection:
     canonical: bytes
 
     @classmethod
-    def of(cls, block: bytes) -> Selection:
-        """Select from a header block, bottom field first as RFC 6376 §5.4.2 wants."""
-        named = Fields.of(block).named
+    def of(cls, named: Mapping[bytes, list[tuple[bytes, bytes]]]) -> Selection:
+        """Select from fields by lower-case name, the bottom one first as RFC 6376 §5.4.2 wants."""
         names: list[bytes] = []
         texts: list[bytes] = []
         for name in (*OVERSIGNED, *sorted(SIGNED & named.keys())):
             found = named.get(name, ())
             names += [name] * (len(found) + (name in _OVERSIGNED_SET))
-            texts += [relaxed_field(name, value) for _, value in reversed(found)]
-        return cls(_fold(names), b"".join(text + b"\r\n" for text in texts))
+            texts += [relaxed_field(written, value) for written, value in reversed(found)]
+        texts.append(b"")
+        return cls(_fold(tuple(names)), b"\r\n".join(texts))
 
 
-def _fold(names: list[bytes]) -> bytes:
+@lru_cache(maxsize=1024)
+def _fold(names: tuple[bytes, ...]) -> bytes:
+    """Return the h= list in lines; mail of one program has the same fields again and again."""
     lines: list[bytes] = []
     line = names[0]
     for name in names[1:]:

@@ -6,15 +6,16 @@ The original bytes go out as they came, but for the fields that only we may writ
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from relay.signing import token
-from relay.signing.dkim import Selection, body_hash
+from relay.signing.dkim import COVERED, Selection, body_hash
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from relay.keyring import Keyring
     from relay.model import Account
@@ -28,6 +29,7 @@ _REMOVED_STARTS = ("x-spam-", "x-gatepost-")
 _AUTHENTICATION_RESULTS = frozenset(("authentication-results", "arc-authentication-results"))
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _SHOWN_RULES = 10
+_COVERED = frozenset(name.decode("ascii") for name in COVERED)
 
 
 class Stamper:
@@ -60,22 +62,36 @@ class Stamper:
         """
         raw, received = mail.raw, self._received(mail, now)
         ours = self._fields(mail, account, now, verdict if tagged else None)
+        top = b"".join(ours)
         start = _header_start(mail)
         if start < 0:
             # A first line that is no field would continue our own header (CASES FR-48): it becomes text.
-            return [received + self._signatures(mail, account, ours, raw, now) + ours + b"\r\n", raw]
-        cuts = [(field.start, field.end) for field in mail.fields if self._is_ours(field.lower, field.value)]
+            signed = self._signatures(mail, account, _named(ours), raw, now)
+            return [received + signed + top + b"\r\n", raw]
+        cuts: list[tuple[int, int]] = []
+        covered = ours
+        for field in mail.fields:
+            if self._is_ours(field.lower, field.value):
+                cuts.append((field.start, field.end))
+            elif field.lower in _COVERED:
+                covered.append(raw[field.start : field.end])
+        signatures = self._signatures(mail, account, _named(covered), raw[mail.body_start :], now)
         kept = _without(cuts, start, len(raw))
-        header = b"".join(raw[a : min(b, mail.body_start)] for a, b in kept if a < mail.body_start)
-        signatures = self._signatures(mail, account, ours + header, raw[mail.body_start :], now)
-        return [raw[:start] + received + signatures + ours, *(raw[a:b] for a, b in kept)]
+        return [raw[:start] + received + signatures + top, *(raw[a:b] for a, b in kept)]
 
-    def _signatures(self, mail: Mail, account: Account, header: bytes, body: bytes, now: datetime) -> bytes:
+    def _signatures(
+        self,
+        mail: Mail,
+        account: Account,
+        covered: dict[bytes, list[tuple[bytes, bytes]]],
+        body: bytes,
+        now: datetime,
+    ) -> bytes:
         signers = [self._provider]
         if len(mail.from_) == 1 and (domain := mail.from_[0].domain) != self._provider.domain:
             own = self._customer_signer(account.customer.id, domain)
             signers += [own] if own is not None else []
-        selection, hashed = Selection.of(header), body_hash(body)
+        selection, hashed = Selection.of(covered), body_hash(body)
         return b"".join(signer.signature(selection, hashed, now) for signer in signers)
 
     def _is_ours(self, name: str, value: bytes) -> bool:
@@ -93,9 +109,9 @@ class Stamper:
         envelope = mail.envelope
         protocol = "ESMTP" + ("S" if envelope.tls else "") + ("A" if envelope.login else "")
         line = f"Received: by {self._hostname} (Gatepost) with {protocol} id {envelope.id};"
-        return f"{line}\r\n {format_datetime(now)}\r\n".encode("ascii")
+        return f"{line}\r\n {_date(int(now.timestamp()))}\r\n".encode("ascii")
 
-    def _fields(self, mail: Mail, account: Account, now: datetime, tag: Verdict | None) -> bytes:
+    def _fields(self, mail: Mail, account: Account, now: datetime, tag: Verdict | None) -> list[bytes]:
         lines = [
             f"CFBL-Address: {self._feedback_address}; report=arf",
             f"CFBL-Feedback-ID: {self.token(mail, account, now)}",
@@ -104,7 +120,7 @@ class Stamper:
         if tag is not None:
             rules = ",".join(_UNSAFE.sub("-", hit.rule) for hit in tag.top[:_SHOWN_RULES])
             lines.append(f"X-Gatepost-Verdict: tag; score={tag.score:.2f}; rules={rules}")
-        return "".join(line + "\r\n" for line in lines).encode("ascii")
+        return [f"{line}\r\n".encode("ascii") for line in lines]
 
     def token(self, mail: Mail, account: Account, now: datetime) -> str:
         """Return the sealed feedback token of one message."""
@@ -119,6 +135,20 @@ class Stamper:
         sender = self._keyring.pseudonym(f"account {account.id}")
         customer = self._keyring.pseudonym(f"customer {account.customer.id}")
         return f"{sender}:{account.klass}:{customer}:{self._sender_id}"
+
+
+@lru_cache(maxsize=16)
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
+
+
+def _named(fields: list[bytes]) -> dict[bytes, list[tuple[bytes, bytes]]]:
+    """Return fields by lower-case name, as (name, value) in order."""
+    named: dict[bytes, list[tuple[bytes, bytes]]] = {}
+    for field in fields:
+        name, _, value = field.partition(b":")
+        named.setdefault(name.strip().lower(), []).append((name, value))
+    return named
 
 
 def _header_start(mail: Mail) -> int:
