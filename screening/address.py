@@ -98,7 +98,7 @@ def parse(value: bytes) -> tuple[tuple[Mailbox, ...], str]:
     reader.close()
     if reader.prefix:
         reader.fault("it contains a name without an address")
-        reader.mailboxes.append(Mailbox(reader.prefix, "", "", ""))
+        reader.mailboxes.append(Mailbox(", ".join(reader.prefix[:20]), "", "", ""))
     return tuple(reader.mailboxes), fault or reader.wrong
 
 
@@ -127,7 +127,7 @@ class _Reader:
         self.mailboxes: list[Mailbox] = []
         self.wrong = ""
         #: words before an unquoted comma, which belong to the display name that follows ("Weber, Anna <…>")
-        self.prefix = ""
+        self.prefix: list[str] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -185,7 +185,8 @@ class _Reader:
             self._no_address(_display(phrase) if bare else display, tokens, bare=bare)
             return
         if self.prefix and not bare:
-            display, self.prefix = f"{self.prefix}, {display}", ""
+            display = ", ".join([*self.prefix[:20], display])
+            self.prefix = []
         at = tokens.index(b"@")
         local, domain = _local(words[:at]), decode(b"".join(tokens[at + 1 :]))
         normal = normal_domain(domain)
@@ -197,7 +198,7 @@ class _Reader:
         if tokens.count(b"@") > 1:
             self.fault("it contains an address that mail programs read differently")
         elif bare:
-            self.prefix = f"{self.prefix}, {display}" if self.prefix else display
+            self.prefix.append(display)
             return
         else:
             self.fault(

@@ -10,6 +10,11 @@ from functools import lru_cache
 #: A decoded header value is bounded: what is longer is cut.
 MAX_VALUE_BYTES = 64 * 1024
 
+#: Python's codecs that no mail is written in; some take quadratic time
+_NO_CHARSETS = frozenset(
+    {"punycode", "idna", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem"}
+)
+
 _WORD = re.compile(rb"=\?([^?\s*]{1,60})(?:\*[^?\s]{0,20})?\?([bBqQ])\?([^?\r\n]*)\?=")
 #: codecs that are no charsets (they would decompress, or run rot13), and labels that lie
 _ALIASES = {
@@ -41,7 +46,8 @@ def codec(label: str) -> str:
         info = lookup(name)
     except (LookupError, ValueError):
         return ""
-    return info.name if getattr(info, "_is_text_encoding", True) and info.name != "undefined" else ""
+    text = getattr(info, "_is_text_encoding", True) and info.name.replace("-", "_") not in _NO_CHARSETS
+    return info.name if text else ""
 
 
 def decode(data: bytes, label: str = "") -> str:

@@ -10,6 +10,7 @@ import cel
 
 from screening.facts import FACTS
 from screening.rule import Mode, Rule
+from screening.tuning.examples import mail_of
 
 if TYPE_CHECKING:
     from screening.mail import Mail
@@ -45,10 +46,23 @@ class Conditions:
         for name in sorted(names - FACTS.keys() - self._names.keys()):
             close = get_close_matches(name, [*FACTS, *self._names], 1)
             self._wrong(rule, f"unknown name {name!r}" + (f" (did you mean {close[0]}?)" if close else ""))
-        clash = names & {rule.id}
-        if clash:
+        if rule.id in names:
             self._wrong(rule, "names itself")
+        elif not names - FACTS.keys() - self._names.keys():
+            self._try(rule, program, names)
         return program, names
+
+    def _try(self, rule: Rule, program: Any, names: frozenset[str]) -> None:
+        """Run the condition once: unknown functions and wrong types show here, not on somebody's mail."""
+        mail = mail_of("A mail to try conditions on.")
+        values = {name: FACTS[name].read(mail) if name in FACTS else False for name in names}
+        try:
+            answer = program.execute(values)
+        except (RuntimeError, TypeError, ValueError) as error:
+            self._wrong(rule, " ".join(str(error).split())[:200])
+            return
+        if not isinstance(answer, bool):
+            self._wrong(rule, f"gives {answer!r}, not true or false")
 
     def _ordered(self, programs: dict[str, tuple[Rule, Any, frozenset[str]]]) -> list[tuple[Rule, Any]]:
         """Return the rules so that each comes after those it names; a circle is a fault."""

@@ -12,28 +12,14 @@ from screening.links import MAX_LINKS, Link, make
 
 #: The parser's time grows with depth by elements and with attributes squared (measured): beyond these a plain
 #: linear reading is used instead.
-MAX_DEPTH = 1500
+MAX_DEPTH = 1000
 MAX_TAG_MARKS = 2500
 MAX_ELEMENTS = 20_000
 
 _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")
-_VOID = frozenset(
-    [
-        "area",
-        "base",
-        "br",
-        "col",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "param",
-        "source",
-        "track",
-        "wbr",
-    ]
+#: elements that hold nothing, and those often left open, which close themselves
+_FLAT = frozenset(
+    "area base br col embed hr img input link meta param source track wbr p li td tr th dt dd option".split()  # noqa: SIM905
 )
 _SELECTOR = (
     "a[href],area[href],img[src],form,input,iframe[src],meta[http-equiv],base[href],script,object[data]"
@@ -45,7 +31,7 @@ _HIDDEN_MARK = re2.compile(
     r"|opacity\s*:\s*0(?:\.0\d*)?\s*[;\"'!]|max-height\s*:\s*0|color\s*:\s*transparent"
 )
 _HIDDEN_WORDS = ("none", "hidden", "font-size", "opacity", "max-height", "transparent")
-_CRUDE_LINK = re.compile(r"<a\s[^>]{0,2000}?href\s*=\s*[\"']?([^\"'\s>]{1,4096})", re.IGNORECASE)
+_HREF = re.compile(r"href\s*=\s*[\"']?([^\"'\s>]{1,4096})", re.IGNORECASE)
 _META_URL = re.compile(r"url\s*=\s*['\"]?([^'\"\s]+)", re.IGNORECASE)
 
 
@@ -160,51 +146,41 @@ def _hidden(tree: LexborHTMLParser) -> str:
 
 def _too_tangled(html: str) -> bool:
     """Whether a tree would cost more than linear time: too deep, or a tag with thousands of attributes."""
-    if len(html) > 16_384 and any(
-        len(piece) > 16_384 and max(map(piece.count, " \n\"'")) > MAX_TAG_MARKS for piece in html.split(">")
-    ):
+    if len(html) > 16_384 and any(_many_attributes(tag) for tag in html.split(">") if len(tag) > 16_384):
         return True
     if html.count("<") < 2 * MAX_DEPTH:
         return False
     counts: dict[str, int] = {}
     depth = elements = 0
-    for closing, name in _TAG.findall(html):
-        name = name.lower()
-        if closing:
-            if counts.get(name, 0) > 0:
-                counts[name] -= 1
-                depth -= 1
-        elif name not in _VOID:
+    for closing, written in _TAG.findall(html):
+        name = written.lower()
+        if name in _FLAT:
+            continue
+        elements += not closing
+        if not closing:
             counts[name] = counts.get(name, 0) + 1
             depth += 1
-            elements += 1
+        elif counts.get(name, 0) > 0:
+            counts[name] -= 1
+            depth -= 1
         if depth > MAX_DEPTH or elements > MAX_ELEMENTS:
-            # p, li, td and their kind are often left open: only the nesting kinds make a deep tree
-            return _nesting(counts) > MAX_DEPTH or elements > MAX_ELEMENTS
+            return True
     return False
 
 
-_SELF_CLOSING = frozenset(["p", "li", "td", "tr", "th", "dt", "dd", "option"])
-
-
-def _nesting(counts: dict[str, int]) -> int:
-    return sum(count for name, count in counts.items() if name not in _SELF_CLOSING)
+def _many_attributes(tag: str) -> bool:
+    return max(map(tag.count, " \n\"'")) > MAX_TAG_MARKS or tag.count("/") > 3 * MAX_TAG_MARKS
 
 
 def _crude(html: str) -> HtmlView:
     """Read tags by their brackets alone."""
     found = _Found()
-    position, out = 0, []
-    while position < len(html):
-        start = html.find("<", position)
-        if start < 0:
-            out.append(html[position:])
-            break
-        out.append(html[position:start])
-        end = html.find(">", start)
-        if end < 0:
-            break
-        position = end + 1
-    for match in _CRUDE_LINK.finditer(html):
-        found.link(match[1], "", "html", "a")
+    out: list[str] = []
+    for piece in html.split("<"):
+        tag, bracket, text = piece.partition(">")
+        out.append(text if bracket else "" if out else piece)
+        if tag[:2] in ("a ", "A "):
+            match = _HREF.search(tag[:8192])
+            if match is not None:
+                found.link(match[1], " ".join(text.split()), "html", "a")
     return HtmlView(text=" ".join(" ".join(out).split()), links=tuple(found.links), crude=True)

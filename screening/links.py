@@ -186,8 +186,10 @@ def _starts(text: str) -> list[int]:
 def _trimmed(url: str) -> str:
     """Drop the punctuation that ends a sentence, and a bracket that opened before the link."""
     url = url.rstrip(".,;:!?*_~")
-    while url[-1:] in ")]":
-        if url.count("(") >= url.count(")") and url.count("[") >= url.count("]"):
-            break
-        url = url[:-1].rstrip(".,;:!?")
-    return url
+    surplus = {")": url.count(")") - url.count("("), "]": url.count("]") - url.count("[")}
+    end = len(url)
+    while end and (url[end - 1] in ".,;:!?" or surplus.get(url[end - 1], 0) > 0):
+        end -= 1
+        if url[end] in surplus:
+            surplus[url[end]] -= 1
+    return url[:end]

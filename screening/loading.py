@@ -24,6 +24,7 @@ def gathered(
     scores: Mapping[str, float],
     off: Sequence[str],
     shadow: Sequence[str],
+    on: Sequence[str] = (),
 ) -> tuple[list[Rule], dict[str, float], list[str]]:
     """Return all rules with the operator's changes, the group caps, and every fault."""
     reader = Reader()
@@ -42,17 +43,19 @@ def gathered(
         known.setdefault(rule.id, rule)
         if rule.group and rule.group not in reader.groups:
             faults.append(f"{rule.source}: rules.{rule.id}: group {rule.group!r} has no cap in [groups]")
-    for setting, names in (("scores", scores), ("off", off), ("shadow", shadow)):
+    for setting, names in (("scores", scores), ("off", off), ("shadow", shadow), ("on", on)):
         for name in names:
             if name not in known:
                 close = get_close_matches(name, known, 1)
                 hint = f" (did you mean {close[0]}?)" if close else ""
                 faults.append(f"{setting}: there is no rule {name!r}{hint}")
-    return [_changed(rule, scores, off, shadow) for rule in known.values()], reader.groups, faults
+    modes = dict.fromkeys(on, Mode.ON) | dict.fromkeys(shadow, Mode.SHADOW)
+    modes |= dict.fromkeys(off, Mode.OFF)
+    return [_changed(rule, scores, modes) for rule in known.values()], reader.groups, faults
 
 
-def _changed(rule: Rule, scores: Mapping[str, float], off: Sequence[str], shadow: Sequence[str]) -> Rule:
-    mode = Mode.OFF if rule.id in off else Mode.SHADOW if rule.id in shadow else rule.mode
+def _changed(rule: Rule, scores: Mapping[str, float], modes: Mapping[str, Mode]) -> Rule:
+    mode = modes.get(rule.id, rule.mode)
     score = float(scores.get(rule.id, rule.score))
     return rule if mode is rule.mode and score == rule.score else replace(rule, mode=mode, score=score)
 

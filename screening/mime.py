@@ -126,7 +126,8 @@ class _Walker:
         charset = kind.first("charset")
         self.parts.append(Part(media, names, charset, disposition.value, data, entity.depth, content_id))
         if odd == "base64 after its end":
-            again = b"".join(base64_lenient(piece) for piece in body.split(b"=") if piece.strip())
+            pieces = body.split(b"=", 1000)
+            again = b"".join(base64_lenient(piece) for piece in pieces if piece.strip())
             self.parts.append(Part(media, names, charset, disposition.value, again, entity.depth))
         if media.startswith("text/") and b"begin " in data:
             self.parts.extend(_uuencoded(data, entity.depth))

@@ -31,14 +31,15 @@ def load(
     scores: Mapping[str, float] | None = None,
     off: Sequence[str] = (),
     shadow: Sequence[str] = (),
+    on: Sequence[str] = (),
 ) -> Ruleset:
     """Return the shipped rules with the operator's changes; raise RuleError with every fault.
 
     `extra` are TOML files or folders of them, `python_rules` rules or names of entry points in the group
-    `screening.rules`; `scores`, `off` and `shadow` name rules.
+    `screening.rules`; `scores`, `off`, `shadow` and `on` name rules.
     """
     rules, groups, faults = gathered(
-        extra=extra, python_rules=python_rules, scores=scores or {}, off=off, shadow=shadow
+        extra=extra, python_rules=python_rules, scores=scores or {}, off=off, shadow=shadow, on=on
     )
     conditions = Conditions(rules)
     faults += conditions.faults
@@ -160,7 +161,7 @@ class Ruleset:
         """Return a sentence for each example that does not do what it says."""
         faults = []
         for rule in self.rules:
-            part = _default_part(rule)
+            part = default_part(rule)
             for example, should in [(e, True) for e in rule.hits] + [(e, False) for e in rule.misses]:
                 verdict = self.screen(mail_of(example, part))
                 if (
@@ -177,7 +178,8 @@ def _short(example: object) -> str:
     return text if len(text) <= 120 else text[:119] + "…"
 
 
-def _default_part(rule: Rule) -> str:
+def default_part(rule: Rule) -> str:
+    """Return the part of a mail that a rule's plain text examples stand for."""
     if rule.when:
         return rule.when[0][0]
     if rule.words:

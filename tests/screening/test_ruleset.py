@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from screening.mail import Mail
+from screening.rule import Rule, RuleError, rule
+from screening.ruleset import Ruleset, load
+from tests.screening.mails import body, mail_of
+
+WON = """
+[rules.lottery_test]
+why    = "Subject announces a lottery win"
+score  = 3.5
+when   = { subject = '(?i)\\byou(.ve| have)? won\\b' }
+hits   = ["You have won!", "YOU WON 1,000,000"]
+misses = ["Young wonders of the world"]
+"""
+
+
+@rule(score=1.0, hits=[{"subject": "bang"}], misses=[{"subject": "quiet"}])
+def broken_on_request(mail: Mail) -> str | None:
+    """Subject says bang, or the rule has a bug."""
+    if mail.subject == "crash":
+        raise ValueError("secret words of a bug")
+    return "bang" if mail.subject == "bang" else None
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mine.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults(tmp_path: Path, text: str) -> list[str]:
+    with pytest.raises(RuleError) as caught:
+        load(extra=[written(tmp_path, text)])
+    return list(caught.value.faults)
+
+
+def hits(ruleset: Ruleset, mail: Mail) -> dict[str, float]:
+    return {hit.rule: hit.score for hit in ruleset.screen(mail).hits}
+
+
+def test_a_rule_of_the_operator_counts_beside_the_shipped_ones(tmp_path: Path) -> None:
+    ruleset = load(extra=[written(tmp_path, WON)])
+    assert hits(ruleset, mail_of({"subject": "You have won a car"}))["lottery_test"] == 3.5
+    assert ruleset.hash != load().hash
+    assert ruleset.hash == load(extra=[tmp_path]).hash
+
+
+def test_a_wrong_example_stops_loading(tmp_path: Path) -> None:
+    assert faults(tmp_path, WON.replace("Young wonders", "you won")) == [
+        "mine.toml: rules.lottery_test: example 'you won of the world' should miss"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[rules.Bad-Name]\nwhy='x'\nscore=1\ncondition='true'", "lower case letters"),
+        ("[rules.abc]\nscore=1\ncondition='true'", "why: is missing"),
+        ("[rules.abc]\nwhy='x'\nscore='1'\ncondition='true'", "score: '1' given"),
+        ("[rules.abc]\nwhy='x'\nscore=1000\ncondition='true'", "score: 1000 given"),
+        ("[rules.abc]\nwhy='x'\nscore=1", "needs when, words, domains or condition"),
+        ("[rules.abc]\nwhy='x'\nscore=1\nwhenn={subject='x'}", "did you mean when?"),
+        ("[rules.abc]\nwhy='x'\nscore=1\nwhen={topic='x'}", "unknown part 'topic'"),
+        ("[rules.abc]\nwhy='x'\nscore=1\nwhen={subject='(x'}", "pattern '(x'"),
+        ("[rules.abc]\nwhy='x'\nscore=1\nwhen={subject='(?=x)'}", "pattern"),
+        ("[rules.abc]\nwhy='x'\nscore=1\nwhen='x'", "is a table"),
+        ("[rules.abc]\nwhy='x'\nscore=1\nwords={text=['a'], at_least=0}", "at_least: 0 given"),
+        ("[rules.abc]\nwhy='x'\nscore=1\nwords={text='file:none.txt'}", "none.txt: cannot be read"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='linkcount > 2'", "did you mean link_count?"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='link_count >'", "condition: "),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='link_count + true'", "condition: "),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='abc'", "names itself"),
+        ("[rules.abc]\nwhy='x'\nscore=1\nmode='maybe'\ncondition='true'", "mode: 'maybe' given"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ngroup='nope'\ncondition='true'", "has no cap"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='true'\nhits=[{colour='red'}]", "does not know 'colour'"),
+        ("[rules.gtube]\nwhy='x'\nscore=1\ncondition='true'", "name is taken"),
+        ("[groups]\nx=-1", "groups.x: -1 given"),
+        ("[rule.abc]\nwhy='x'", "unknown table 'rule'"),
+        ("[rules.abc\n", "cannot be read"),
+        ("rules = 3", "is a table of rules"),
+    ],
+)
+def test_each_fault_is_said(tmp_path: Path, text: str, fault: str) -> None:
+    assert fault in "\n".join(faults(tmp_path, text))
+
+
+def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
+    text = "[rules.abc]\nscore='1'\ncondition='true'\n[rules.abd]\nwhy='x'\nscore=1\nwhen={subject='('}\n"
+    assert len(faults(tmp_path, text)) == 3
+
+
+def test_a_circle_of_conditions_is_a_fault(tmp_path: Path) -> None:
+    text = "[rules.aaa]\nwhy='x'\nscore=1\ncondition='bbb'\n[rules.bbb]\nwhy='x'\nscore=1\ncondition='aaa'\n"
+    assert "circle" in "\n".join(faults(tmp_path, text))
+
+
+def test_conditions_come_after_the_rules_they_name(tmp_path: Path) -> None:
+    text = (
+        "[rules.aaa]\nwhy='x'\nscore=1\ncondition='bbb && link_count == 1'\n"
+        "[rules.bbb]\nwhy='x'\nscore=1\nwhen={subject='deal'}\ncondition='!is_reply'\n"
+    )
+    ruleset = load(extra=[written(tmp_path, text)])
+    found = hits(ruleset, mail_of({"subject": "deal", "text": "https://acme.example/"}))
+    assert {"aaa", "bbb"} <= found.keys()
+    answer = mail_of(
+        {"subject": "deal", "text": "https://acme.example/", "headers": {"In-Reply-To": "<1@a.example>"}}
+    )
+    assert not {"aaa", "bbb"} & hits(ruleset, answer).keys()
+
+
+def test_words_are_found_whole_and_counted(tmp_path: Path) -> None:
+    text = "[rules.abc]\nwhy='x'\nscore=1\nwords={text=['red car','blue','green'], at_least=2}\n"
+    ruleset = load(extra=[written(tmp_path, text)])
+    assert "abc" in hits(ruleset, body(b"A RED car and a Blue one"))
+    assert "abc" not in hits(ruleset, body(b"blue bluest greenish blue"))
+
+
+def test_unless_and_domains(tmp_path: Path) -> None:
+    text = "[rules.abc]\nwhy='x'\nscore=1\ndomains=['shop.example']\nunless={text='thank'}\n"
+    ruleset = load(extra=[written(tmp_path, text)])
+    assert "abc" in hits(ruleset, body(b"see https://www.shop.example/a"))
+    assert "abc" not in hits(ruleset, body(b"thank you https://www.shop.example/a"))
+    assert "abc" not in hits(ruleset, body(b"see https://notshop.example/a"))
+
+
+def test_scores_off_and_shadow_change_rules(tmp_path: Path) -> None:
+    path = written(tmp_path, WON)
+    won = mail_of({"subject": "You won"})
+    assert hits(load(extra=[path], scores={"lottery_test": 9}), won)["lottery_test"] == 9
+    assert "lottery_test" not in hits(load(extra=[path], off=["lottery_test"]), won)
+    assert hits(load(extra=[path], shadow=["lottery_test"]), won)["lottery_test"] == 0
+    with pytest.raises(RuleError, match="did you mean lottery_test"):
+        load(extra=[path], off=["lottery_tets"])
+
+
+def test_a_group_never_adds_more_than_its_cap(tmp_path: Path) -> None:
+    text = "[groups]\ncapped=4\n" + "".join(
+        f"[rules.ab{n}]\nwhy='x'\nscore=3\ngroup='capped'\nwhen={{subject='deal'}}\n" for n in "xyz"
+    )
+    found = hits(load(extra=[written(tmp_path, text)]), mail_of({"subject": "deal"}))
+    assert sorted(found[f"ab{n}"] for n in "xyz") == [0, 1, 3]
+
+
+def test_a_rule_that_fails_is_unanswered_and_the_others_go_on() -> None:
+    ruleset = load(python_rules=[broken_on_request])
+    verdict = ruleset.screen(mail_of({"subject": "crash"}))
+    assert verdict.unanswered == ("broken_on_request",)
+    assert "secret" not in repr(verdict)
+    assert "broken_on_request" in hits(ruleset, mail_of({"subject": "bang"}))
+
+
+def test_python_rules_of_strangers_are_loaded_only_by_name() -> None:
+    with pytest.raises(RuleError, match="no installed package offers 'nobody'"):
+        load(python_rules=["nobody"])
+    assert all(isinstance(rule, Rule) for rule in load().rules)
+
+
+def test_a_malformed_mail_scores_as_refused(shipped: Ruleset) -> None:
+    verdict = shipped.screen(body(b"a\0b"))
+    assert verdict.malformed
+    assert verdict.score >= 12
+
+
+@pytest.mark.timeout(5)
+def test_re24_no_pattern_can_take_more_than_linear_time(tmp_path: Path) -> None:
+    text = "[rules.abc]\nwhy='x'\nscore=1\nwhen={text='(a+)+$'}\nunless={text='!'}\n"
+    ruleset = load(extra=[written(tmp_path, text)])
+    assert "abc" not in hits(ruleset, body(b"a" * 100_000 + b"!"))
+
+
+def test_a_verdict_times_its_rules(shipped: Ruleset) -> None:
+    verdict = shipped.screen(body(b"hello"))
+    assert verdict.ruleset == shipped.hash
+    assert {"patterns", "conditions", "gtube"} <= verdict.timings.keys()
