@@ -18,12 +18,10 @@ import pytest
 from relay.smtp import reply as replies
 from relay.smtp.connections import Connections
 from relay.smtp.listener import Listener
-from relay.smtp.server import SmtpServer
 from tests.relay.smtp.harness import SmallDoor
+from tests.relay.smtp.unplugged import Memory, Unplugged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from relay.smtp.grammar import RcptTo
     from relay.smtp.reply import Reply
     from tests.relay.smtp.harness import Client, Service, Services
@@ -74,57 +72,6 @@ def refuse_refused(command: RcptTo) -> Reply | None:
 def check_messages(door: SmallDoor, transcript: Transcript) -> None:
     taken = [(f"{m.sender} > {', '.join(m.recipients)}".strip(), m.text) for m in door.messages]
     assert taken == transcript.messages
-
-
-class Memory(asyncio.Transport):
-    """A transport that keeps what is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = bytearray()
-        self.closed = False
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("192.0.2.1", 40000) if name == "peername" else default
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def pause_reading(self) -> None:
-        """Have nothing to pause."""
-
-    def resume_reading(self) -> None:
-        """Have nothing to resume."""
-
-    def can_write_eof(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = True
-
-    def replies(self) -> Iterator[str]:
-        """Yield and forget the whole replies so far."""
-        while (end := self.written.find(b"\r\n")) >= 0:
-            line = self.written[:end].decode("ascii")
-            if line[3] == " ":
-                del self.written[: end + 2]
-                yield line
-            else:
-                # an EHLO answer: its first line stands for it
-                last = self.written.find(b"\r\n250 ")
-                del self.written[: self.written.find(b"\r\n", last + 2) + 2]
-                yield line
-
-
-class Unplugged(SmtpServer):
-    """A session without a socket; TLS, where a transcript wants it, is said to be there."""
-
-    async def start_tls(self, hello: bytes = b"") -> None:
-        assert not hello
-        self.tls_version = "TLSv1.3"
 
 
 @pytest.mark.parametrize("path", TRANSCRIPTS, ids=lambda path: path.stem)
