@@ -468,6 +468,9 @@ switch = Table(
     _words("reason"),
 )
 
+#: A worker died while it had the message, or has it now: few rows, so an index of their own finds them.
+OUTBOX_SUSPECT = "deaths > 0 OR worker <> ''"
+
 # Mail that waits: for its server, its pace, its turn, or for staff. One row a message.
 outbox = Table(
     "outbox",
@@ -505,6 +508,13 @@ outbox = Table(
     Index(None, "state", "server_id", "next_us"),
     Index(None, "state", "deadline_us"),
     Index(None, "account_id", "state"),
+    Index(
+        "ix_outbox_suspect",
+        "server_id",
+        "next_us",
+        sqlite_where=text(OUTBOX_SUSPECT),
+        postgresql_where=text(OUTBOX_SUSPECT),
+    ),
 )
 
 outbox_body = Table(
