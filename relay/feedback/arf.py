@@ -100,7 +100,7 @@ def _jmrp(found: Sequence[Part]) -> Report | None:
 def feedback_type(said: Header) -> str:
     """Return the registered spelling of the report's type, "" if there is none."""
     words = said.text("feedback-type").lower().strip().strip(";\"'").split()
-    kind = re.sub(r"[^a-z0-9_-]", "", words[0])[:40] if words else ""
+    kind = re.sub(r"[^a-z0-9_-]", "", words[0]).lstrip("-")[:40] if words else ""
     return _ALIASES.get(kind, kind)
 
 

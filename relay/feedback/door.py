@@ -66,3 +66,6 @@ class FeedbackDoor:
 
     async def abandon(self, session: Session) -> None:
         """Forget nothing: there is no state."""
+
+    def answered(self, session: Session, *, heard: bool) -> None:
+        """Forget it: a report that comes twice counts once."""

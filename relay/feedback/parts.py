@@ -144,7 +144,7 @@ def stray_tokens(raw: bytes) -> tuple[str, ...]:
 def address_in(text: str) -> str:
     """Return the first address in a text, lower case in its domain; "" if there is none."""
     match = _ADDRESS.search(text[:2000])
-    if not match:
+    if not match or not match[0].isprintable():
         return ""
     local, _, domain = match[0].rpartition("@")
     return f"{local}@{domain.lower().rstrip('.')}"

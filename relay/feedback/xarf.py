@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from relay.feedback.arf import original_of
 from relay.feedback.parts import Header, address_in, header_of, tokens_in
 from relay.feedback.report import Kind, Original, Report
-from relay.feedback.xarf_format import NotXarfError, check_version_3, check_version_4, is_ip
+from relay.feedback.xarf_format import NotXarfError, check_version_3, check_version_4, host, is_ip
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,7 +89,7 @@ def _version_4(found: Mapping[str, Any], sender: str) -> Report:
         kind=Kind.COMPLAINT,
         dialect="xarf 4",
         feedback_type=_TYPES.get(kind, _word(kind)),
-        reporter=sender or str(reporter.get("domain") or "").lower()[:253],
+        reporter=sender or host(reporter.get("domain")),
         recipients=_addresses(found.get("smtp_to")),
         original=_original(inner, found.get("smtp_from"), found["timestamp"], found["source_identifier"]),
         tokens=tokens_in(inner) if messaging else (),
@@ -101,12 +101,12 @@ def _version_3(found: Mapping[str, Any], sender: str) -> Report:
     info, report = found["ReporterInfo"], found["Report"]
     kind = report["ReportType"]
     inner = _sample(report.get("Samples"), "ContentType", "Payload")
-    claimed = str(info.get("ReporterOrgDomain", ""))
+    claimed = host(info.get("ReporterOrgDomain"))
     return Report(
         kind=Kind.COMPLAINT,
         dialect=f"xarf {found.get('Version', 'alpha')}",
         feedback_type=_TYPES.get(kind.lower(), _word(kind)),
-        reporter=sender or claimed.lower(),
+        reporter=sender or claimed,
         recipients=_addresses(report.get("SmtpRcptToAddress")),
         original=_original(
             inner,
@@ -152,4 +152,4 @@ def _sample(samples: object, media: str, payload: str) -> Header:
 
 
 def _word(text: str) -> str:
-    return re.sub(r"[^a-z0-9_-]", "", text.lower())[:40]
+    return re.sub(r"[^a-z0-9_-]", "", text.lower()).lstrip("-")[:40]

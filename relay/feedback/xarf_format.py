@@ -141,6 +141,11 @@ def _host(value: object) -> bool:
     return isinstance(value, str) and _HOST.fullmatch(value) is not None
 
 
+def host(value: object) -> str:
+    """Return a host name in lower case, "" for anything else."""
+    return value.lower().rstrip(".") if isinstance(value, str) and _host(value) else ""
+
+
 def _url(value: object) -> bool:
     return isinstance(value, str) and _URL.fullmatch(value) is not None
 
@@ -271,8 +276,8 @@ def _check_table(where: str, value: object, known: Mapping[str, Any]) -> None:
 
 def _check_reporter(info: object) -> None:
     _check_table("ReporterInfo", info, _REPORTER)
-    if not isinstance(info, dict) or (unknown := info.keys() - _REPORTER.keys()):
-        raise NotXarfError(f"ReporterInfo.{min(unknown) if isinstance(info, dict) else ''}")
+    if not isinstance(info, dict) or info.keys() - _REPORTER.keys():
+        raise NotXarfError("ReporterInfo has a field that is not known")
     if not (_text(info.get("ReporterOrg")) or _text(info.get("ReporterContactName"))):
         raise NotXarfError("ReporterInfo names nobody")
 

@@ -216,6 +216,32 @@ def _report(feedback: bytes, original: bytes = b"From: a@b\r\n\r\nx") -> bytes:
     )
 
 
+@pytest.mark.parametrize(
+    "poison", ["<script>alert(1)</script>", "=cmd|' /C calc'!A0", "\x1b[31mred", "a\u202eb", "{{7*7}}"]
+)
+def test_cf_17_nothing_dangerous_reaches_names_that_people_are_shown(poison: str) -> None:
+    fields = f"Feedback-Type: {poison}\r\nUser-Agent: {poison}\r\nOriginal-Rcpt-To: {poison}@b.example\r\n"
+    arf = _report(fields.encode() + f"Reported-Domain: {poison}\r\n".encode())
+    named = (
+        f"From: {poison}@{poison}\r\nSubject: failed\r\n\r\n{poison}@b.example does not exist\r\n".encode()
+    )
+    claim = {**json.loads(XARF_4), "type": poison, "reporter": {"org": poison, "domain": poison}}
+    other = {
+        "Version": "3",
+        "ReporterInfo": {poison: 1, "ReporterOrg": "x"},
+        "Disclosure": True,
+        "Report": {},
+    }
+    for raw in (arf, named, json.dumps(claim).encode(), json.dumps(other).encode()):
+        report = read(raw)
+        said = " ".join((report.reporter, report.feedback_type, report.dialect, *report.faults))
+        shown = " ".join((said, *report.recipients))
+        assert shown.isprintable()
+        assert not set(shown) & set("<>\x1b\u202e")
+        assert not set(said) & set("{}=|'")
+        assert not report.feedback_type.startswith(("+", "-", "@"))
+
+
 # CASES CF-12: RE-08 to 19 against the intake
 HOSTILE = {
     "a folded header of 2 MB": b"Subject: a" + b"\r\n b" * 500_000 + b"\r\n\r\nx",
