@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import case, func, select
-from sqlalchemy.exc import StatementError
 
 from relay.clock import micros, moment
-from relay.errors import StoreError
 from relay.keyring import HASH_BYTES
-from relay.store import bulk
+from relay.store import batch, bulk
 from relay.store.bulk import json_text
-from relay.store.connect import describe, is_fault_of_store
 from relay.store.schema import clean, cohort, network, tally
 from relay.store.schema import message as _message
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy import Connection, RowMapping
 
@@ -30,16 +25,11 @@ if TYPE_CHECKING:
 
 BUCKET_US = 600 * 1_000_000
 DAY_US = 86_400 * 1_000_000
-#: The outcome of a message that the customer's server took; only these count as relayed and enter the cohort.
+#: The customer's server took the message.
 FORWARDED = "forwarded"
+#: Outcomes of messages that go out, at once or soon; only these count as relayed and enter the cohort.
+GOES_OUT = (FORWARDED, "queued")
 _NEVER_FORWARDED = frozenset({"refuse", "defer"})
-#: A row waits this long for others to share its commit.
-BATCH_SECONDS = 0.05
-#: While the store cannot be written, so many rows are kept.
-KEPT_ROWS = 10_000
-_log = logging.getLogger("gatepost.store")
-#: What a single row may be to blame for.
-_OF_A_ROW = (StatementError, ValueError, TypeError, OverflowError)
 _RECIPIENT_BYTES = 2 * HASH_BYTES
 
 
@@ -77,7 +67,7 @@ class JournalRow:
     @property
     def relayed(self) -> bool:
         """Return whether the message went out, and so counts in rates."""
-        return self.outcome == FORWARDED and self.action not in _NEVER_FORWARDED
+        return self.outcome in GOES_OUT and self.action not in _NEVER_FORWARDED
 
     @property
     def domain_hashes(self) -> list[bytes]:
@@ -88,69 +78,11 @@ class JournalRow:
         ]
 
 
-class Batch:
-    """Collects rows on the event loop and hands them to the store's writer together.
-
-    While the store is silent it keeps the newest rows and tries again; a row that the store will not take
-    costs itself alone.
-    """
+class Batch(batch.Batch[JournalRow]):
+    """Collects rows on the event loop; no message is counted twice, even if its first commit is in doubt."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-        self._rows: list[JournalRow] = []
-        self._kept: deque[JournalRow] = deque(maxlen=KEPT_ROWS)
-        self._timer: asyncio.TimerHandle | None = None
-        store.before_close(self.flush)
-
-    def add(self, row: JournalRow) -> None:
-        """Queue a row; it is committed within about 100 ms."""
-        self._rows.append(row)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(BATCH_SECONDS, self.flush)
-
-    def flush(self) -> None:
-        """Hand over what waits, now."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        again = [self._kept.popleft() for _ in range(len(self._kept))] if self._store.healthy else []
-        rows, self._rows = self._rows, []
-        if again:
-            self._hand_over(again, append_missing)
-        if rows:
-            self._hand_over(rows, append)
-
-    def _hand_over(
-        self, rows: list[JournalRow], how: Callable[[Connection, Sequence[JournalRow]], None]
-    ) -> None:
-        try:
-            self._store.write_later(lambda tx: _each(tx, rows, how), lost=lambda: self._kept.extend(rows))
-        except StoreError:  # closed, or too much waits
-            self._kept.extend(rows)
-
-
-def _each(
-    tx: Connection, rows: Sequence[JournalRow], how: Callable[[Connection, Sequence[JournalRow]], None]
-) -> None:
-    """Write rows together or, if one of them will not go in, each alone."""
-    try:
-        with tx.begin_nested():
-            how(tx, rows)
-    except _OF_A_ROW as error:
-        if is_fault_of_store(error):
-            raise
-        for row in rows:
-            _alone(tx, row, how)
-
-
-def _alone(tx: Connection, row: JournalRow, how: Callable[[Connection, Sequence[JournalRow]], None]) -> None:
-    try:
-        with tx.begin_nested():
-            how(tx, [row])
-    except _OF_A_ROW as error:
-        if is_fault_of_store(error):
-            raise
-        _log.error("the journal does not take message %s: %s", row.id, describe(error))
+        super().__init__(store, append, append_missing)
 
 
 def append(tx: Connection, rows: Sequence[JournalRow]) -> None:

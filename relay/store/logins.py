@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, select
 
 from relay.clock import micros, moment
-from relay.store.schema import login_event
+from relay.store import batch, bulk
+from relay.store.schema import clean, login_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Connection
+
+    from relay.store.engine import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +35,18 @@ class Login:
 def record(tx: Connection, logins: Login | Sequence[Login]) -> None:
     """Write one or many."""
     many = [logins] if isinstance(logins, Login) else logins
-    values = [
-        {
-            "account_id": login.account_id,
-            "at_us": micros(login.at),
-            "ip": login.ip,
-            "mechanism": login.mechanism,
-            "ok": login.ok,
-            "credential_id": login.credential_id,
-        }
-        for login in many
+    rows = [
+        (one.account_id, micros(one.at), clean(one.ip), clean(one.mechanism), one.ok, one.credential_id)
+        for one in many
     ]
-    if values:
-        tx.execute(insert(login_event), values)
+    bulk.insert(tx, login_event, ("account_id", "at_us", "ip", "mechanism", "ok", "credential_id"), rows)
+
+
+class Batch(batch.Batch[Login]):
+    """Collects logins on the event loop, so that a login costs no commit of its own."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, record, record)
 
 
 def history(tx: Connection, account_id: int, limit: int = 100) -> list[Login]:

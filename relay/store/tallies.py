@@ -162,7 +162,7 @@ def relayed_within(
         message.c.account_id == account_id,
         message.c.at_us >= micros(since),
         message.c.at_us < micros(until),
-        message.c.outcome == journal.FORWARDED,
+        message.c.outcome.in_(journal.GOES_OUT),
         message.c.action.not_in(_NEVER_FORWARDED),
     )
     wanted = None if covered is None else frozenset(covered)

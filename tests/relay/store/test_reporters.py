@@ -78,6 +78,19 @@ def test_logins_are_remembered_newest_first_and_forgotten(store: Store) -> None:
         assert logins.history(tx, 1) == tries[:2:-1]
 
 
+async def test_logins_share_a_commit(store: Store) -> None:
+    batch = logins.Batch(store)
+    for number in range(50):
+        batch.add(Login(1, NOW, f"192.0.2.{number}", "PLAIN\0", ok=True))
+    batch.flush()
+    await store.flush()
+    with store.read() as tx:
+        found = logins.history(tx, 1)
+    assert len(found) == 50
+    assert found[0].mechanism == "PLAIN\ufffd"
+    assert store._writer.groups <= 2
+
+
 def test_two_hard_bounces_a_day_apart_suppress_for_a_month(store: Store) -> None:
     person = b"p" * 16
     with store.begin() as tx:
