@@ -90,7 +90,7 @@ def _report(top: Header, inner: Header, statuses: tuple[RecipientStatus, ...], d
         kind=Kind.BOUNCE if bounced else Kind.UNKNOWN,
         dialect=dialect,
         feedback_type=worst,
-        reporter=author_domain(top) or address_in(top.text("from")).rpartition("@")[2],
+        reporter=author_domain(top),
         recipients=tuple(dict.fromkeys(one.recipient for one in statuses if one.recipient)),
         original=original_of(inner, Header({}), "report"),
         statuses=statuses,
