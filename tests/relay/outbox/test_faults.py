@@ -23,7 +23,8 @@ from tests.relay.outbox.victim import POINTS, body, recipients
 from tests.relay.upstream.fake import FakeServer
 
 SEED = 20261122
-KILLS_PER_POINT = 2
+#: each window at least once; on PostgreSQL dead leases have to run out, which takes a second each
+KILLS_PER_POINT = {"sqlite": 2, "postgresql": 1}
 MESSAGES = 8
 
 
@@ -74,7 +75,7 @@ async def test_du_11_to_18_nothing_promised_is_lost_whenever_the_process_is_kill
     add_account(store)
     Keyring.create(tmp_path / "master.keys")
     dice = random.Random(SEED)  # noqa: S311 - a schedule of faults that can be repeated
-    points = list(POINTS) * KILLS_PER_POINT
+    points = list(POINTS) * KILLS_PER_POINT[store.url.get_backend_name()]
     dice.shuffle(points)
     killed: Counter[str] = Counter()
     next_number = 0
