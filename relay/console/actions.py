@@ -15,6 +15,7 @@ from relay.errors import NotFound
 from relay.events import StandingChanged
 from relay.model import Level, State
 from relay.store import accounts, switch
+from relay.store.changes import Change
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -73,10 +74,11 @@ async def change(desk: Desk, visitor: Visitor, wish: Wish) -> Standing:
         raise Refused(422, "Say why: sender and colleagues will ask.")
     span, now = _span(wish), desk.now()
 
-    def work(tx: Connection) -> Standing:
+    def work(tx: Connection) -> tuple[int, Standing]:
         if visitor.only is not None and _owner(tx, wish.level, wish.name) != visitor.only:
             raise NotFound(wish.name)
-        return switch.set_by_staff(
+        number = switch.subject_id(tx, wish.level, wish.name)
+        return number, switch.set_by_staff(
             tx,
             now,
             wish.level,
@@ -88,7 +90,10 @@ async def change(desk: Desk, visitor: Visitor, wish: Wish) -> Standing:
             expected_version=wish.version,
         )
 
-    standing = await desk.store.write(work)
+    number, standing = await desk.store.write(work)
+    if desk.directory is not None:
+        # this process need not wait for its next look at the changes
+        desk.directory.forget([Change(0, str(wish.level), str(number))])
     desk.emit(
         StandingChanged(
             wish.name, str(standing.state), standing.set_by, standing.case_id or "", standing.reason

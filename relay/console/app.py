@@ -77,6 +77,7 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
         Guard, proxies=config.console.proxies, https=config.console.url.startswith("https:"), emit=emit
     )
     _add_handlers(app)
+    _add_gates(app)
     _add_probes(app)
     for router in (
         api.router,
@@ -95,16 +96,16 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
 def _add_probes(app: FastAPI) -> None:
     """Add what monitoring reads, without a login."""
 
-    @app.get("/metrics", include_in_schema=False)
+    @app.api_route("/metrics", methods=["GET", "HEAD"], include_in_schema=False)
     async def metrics(request: Request) -> Response:
         body = login.desk_of(request).metrics()
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    @app.get("/healthz", include_in_schema=False)
+    @app.api_route("/healthz", methods=["GET", "HEAD"], include_in_schema=False)
     async def healthz() -> Response:
         return JSONResponse({"status": "ok"})
 
-    @app.get("/readyz", include_in_schema=False)
+    @app.api_route("/readyz", methods=["GET", "HEAD"], include_in_schema=False)
     async def readyz(request: Request) -> Response:
         good, facts = login.desk_of(request).ready()
         return JSONResponse({"ready": good, **facts}, 200 if good else 503)
@@ -152,12 +153,17 @@ def _add_handlers(app: FastAPI) -> None:
         ]
         return _answer(request, 422, "; ".join(faults)[:2000])
 
+
+def _add_gates(app: FastAPI) -> None:
     @app.exception_handler(NotLoggedIn)
     async def stranger(request: Request, _: NotLoggedIn) -> Response:
         if request.url.path.startswith("/api/"):
             response = _answer(request, 401, "Send a bearer token that is valid.")
             response.headers["www-authenticate"] = 'Bearer realm="gatepost"'
             return response
+        if request.headers.get("hx-request"):
+            # a part of a page asks: the whole page goes to the login
+            return Response(status_code=401, headers={"hx-redirect": f"/login?next={login.shown(request)}"})
         goal = f"?next={login.quoted(request)}" if request.method == "GET" else ""
         return RedirectResponse(f"/login{goal}", 303)
 

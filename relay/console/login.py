@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 router = APIRouter(include_in_schema=False)
 
+#: What an open page asks for by itself: it keeps nobody logged in who has left the desk.
+POLLED = frozenset({"/now", "/api/v1/stats"})
 _TOUCH = timedelta(minutes=1)
 #: The purpose under which a person's second factor is sealed; the name is its context.
 SECOND_FACTOR = "staff second factor"
@@ -104,6 +106,15 @@ def quoted(request: Request) -> str:
     return quote(request.url.path + query, safe="/")
 
 
+def shown(request: Request) -> str:
+    """Return the page that a part of it asks for more of, for `?next=`."""
+    try:
+        parts = urlsplit(request.headers.get("hx-current-url", "/"))
+    except ValueError:
+        return "/"
+    return quote(local_path(f"{parts.path}?{parts.query}".rstrip("?")), safe="/")
+
+
 # --- who asks
 
 
@@ -115,7 +126,7 @@ async def _session(request: Request) -> Visitor | None:
     found = await desk.store.query(lambda tx: staff.session(tx, now, session_id))
     if found is None or found.staff.role not in set(Role):
         return None
-    if desk.touches.due(session_id, now):
+    if request.url.path not in POLLED and desk.touches.due(session_id, now):
         desk.store.write_later(lambda tx: staff.touch(tx, now, session_id))
     role = Role(found.staff.role)
     return Visitor(

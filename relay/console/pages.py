@@ -21,6 +21,8 @@ from relay.store import accounts, findings, logins, views
 from relay.store.viewed import MOST_ROWS, Sought
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import Connection
 
 T = TypeVar("T")
@@ -34,31 +36,32 @@ _CLASSES = [str(klass) for klass in AccountClass]
 # --- overview and finding
 
 
+def _now(tx: Connection, now: datetime) -> dict[str, Any]:
+    return {
+        "situation": views.situation(tx, now - timedelta(hours=24)),
+        "cases": findings.cases(tx, Sought(), limit=8),
+        "complaints": findings.complaints(tx, Sought(), limit=8),
+    }
+
+
 @router.get("/")
 async def overview(request: Request, visitor: Staff, desk: DeskOf) -> Response:
     """Show what is going on now."""
+    visitor.needs(May.READ)
     now = desk.now()
     counts = await desk.series.counts("1h", now)
-    situation, cases, complaints = await desk.store.query(
-        lambda tx: (
-            views.situation(tx, now - timedelta(hours=24)),
-            findings.cases(tx, Sought(), limit=8),
-            findings.complaints(tx, Sought(), limit=8),
-        )
-    )
+    values = await desk.store.query(lambda tx: _now(tx, now))
     good, facts = desk.ready()
-    return render(
-        request,
-        visitor,
-        "overview.html",
-        totals=counts.totals,
-        situation=situation,
-        cases=cases,
-        complaints=complaints,
-        ready=good,
-        facts=facts,
-        windows=WINDOWS,
-    )
+    values |= {"totals": counts.totals, "ready": good, "facts": facts, "windows": WINDOWS}
+    return render(request, visitor, "overview.html", **values)
+
+
+@router.get("/now")
+async def lists_now(request: Request, visitor: Staff, desk: DeskOf) -> Response:
+    """Return the overview's lists alone; the page asks for them every few seconds."""
+    visitor.needs(May.READ)
+    now = desk.now()
+    return render(request, visitor, "now.html", **await desk.store.query(lambda tx: _now(tx, now)))
 
 
 @router.get("/find")

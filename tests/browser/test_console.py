@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import insert
 
 from relay.clock import micros
-from relay.store import accounts, schema
+from relay.store import accounts, schema, staff
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 LOGIN = "anna@acme.example"
 VENDOR = Path(__file__).parent / "vendor"
 PAGES = ["/", "/accounts", f"/accounts/{LOGIN}", "/complaints", "/cases", "/customers", "/customers/acme"]
-PAGES += ["/servers/acme", "/audit", "/tokens"]
+PAGES += ["/servers/acme", "/audit", "/tokens", "/staff", "/me"]
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{7*7}}", "javascript:alert(1)")
 
 
@@ -81,6 +81,17 @@ def test_chart_draws_and_follows(world: World, console: Console) -> None:
     watched.page.click("button[value='24h']")
     assert watched.page.get_attribute("button[value='24h']", "aria-pressed") == "true"
     assert watched.wrong == []
+
+
+def test_lists_of_the_overview_follow(world: World, console: Console) -> None:
+    watched = console("viewer")
+    assert "Nobody's standing has changed yet." in watched.page.inner_text("#now")
+    world.suspend(LOGIN, "phishing run")
+    watched.page.wait_for_selector("#now >> text=phishing run")
+    with world.store.begin() as tx:
+        staff.disable(tx, world.now, "viewer")
+    watched.page.wait_for_url("**/login?next=/")
+    assert [line for line in watched.wrong if "401" not in line] == []
 
 
 def test_everything_by_keyboard(world: World, console: Console) -> None:

@@ -154,31 +154,34 @@ def test_co_13_json_that_is_none(world: World, token: Token, body: bytes) -> Non
     assert answer.json()["id"]
 
 
+WILD = [
+    "sort=id;drop",
+    "limit=1000000000",
+    "limit=0",
+    "limit=-1",
+    "limit=501",
+    "offset=-1",
+    "account_id=1",
+    "q=" + "%25" * 1000,
+    "cursor=x'%20or%201=1",
+    "limit=1&limit=abc",
+]
+
+
 @pytest.mark.parametrize("path", ["accounts", "complaints", "cases", "audit", "customers", "servers"])
-@pytest.mark.parametrize(
-    "query",
-    [
-        "sort=id;drop",
-        "limit=1000000000",
-        "limit=0",
-        "limit=-1",
-        "limit=501",
-        "offset=-1",
-        "account_id=1",
-        "q=" + "%25" * 1000,
-        "cursor=x'%20or%201=1",
-        "limit=1&limit=abc",
-    ],
-)
-def test_co_14_wild_queries(world: World, token: Token, path: str, query: str) -> None:
-    answer = world.client().get(f"/api/v1/{path}?{query}", headers=token("read", "audit"))
-    assert answer.status_code == 422 or (path == "accounts" and query.startswith("cursor"))
+def test_co_14_wild_queries(world: World, token: Token, path: str) -> None:
+    client, header = world.client(), token("read", "audit")
+    for query in WILD:
+        answer = client.get(f"/api/v1/{path}?{query}", headers=header)
+        # any text is a place in the order of logins
+        assert answer.status_code == 422 or (path == "accounts" and query.startswith("cursor")), query
 
 
-@pytest.mark.parametrize("q", ["%", "_", "!", "'", '"', "\\", "%%%", "a" * 200, "\0", "ü", "<script>"])
-def test_co_14_search_takes_everything_as_text(world: World, token: Token, q: str) -> None:
-    answer = world.client().get("/api/v1/accounts", params={"q": q}, headers=token("read"))
-    assert answer.json() == {"accounts": [], "next": None}
+def test_co_14_search_takes_everything_as_text(world: World, token: Token) -> None:
+    client, header = world.client(), token("read")
+    for text in ("%", "_", "!", "'", '"', "\\", "%%%", "a" * 200, "\0", "ü", "<script>"):
+        answer = client.get("/api/v1/accounts", params={"q": text}, headers=header)
+        assert answer.json() == {"accounts": [], "next": None}, text
 
 
 def _operations(world: World) -> list[tuple[str, str]]:

@@ -70,6 +70,24 @@ def test_co_04_session_ends_after_30_idle_minutes(world: World) -> None:
     assert client.get("/").status_code == 303
 
 
+def test_co_04_a_page_that_polls_keeps_nobody_logged_in(world: World) -> None:
+    client = world.at_desk("viewer")
+    for _ in range(2):
+        world.later(minutes=14)
+        assert client.get("/now").status_code == client.get("/api/v1/stats").status_code == 200
+        asyncio.run(world.store.flush())
+    world.later(minutes=3)
+    assert client.get("/api/v1/stats").status_code == 401
+    shown = {"hx-request": "true", "hx-current-url": "http://testserver/accounts?q=a"}
+    part = client.get("/now", headers=shown)
+    assert (part.status_code, part.text) == (401, "")
+    assert part.headers["hx-redirect"] == "/login?next=/accounts%3Fq%3Da"
+    for evil in ("//evil.example/", "http://testserver//evil.example", "\\\\evil.example", "http://[", "x"):
+        redirected = client.get("/now", headers=shown | {"hx-current-url": evil})
+        assert redirected.headers["hx-redirect"].startswith("/login?next=/")
+        assert "evil.example" not in redirected.headers["hx-redirect"]
+
+
 def test_co_04_session_ends_after_12_busy_hours(world: World) -> None:
     client = world.at_desk("viewer")
     for _ in range(47):
@@ -181,10 +199,16 @@ def test_co_16_forwarded_address_of_our_proxy_is(world: World) -> None:
         ("/" + "a" * 600, "/"),
     ],
 )
-def test_co_09_next_stays_here(world: World, given: str, goal: str) -> None:
+def test_co_09_next_stays_here(given: str, goal: str) -> None:
     assert local_path(given) == goal
-    answer = log_in(world.client(), "viewer", next=given)
-    assert answer.headers["location"] == goal
+
+
+def test_co_09_login_leads_nowhere_else(world: World) -> None:
+    app = world.app()
+    for given in ("//evil.example", "/\\evil.example", "https://evil.example/", "/ok\r\nSet-Cookie: a=b"):
+        assert log_in(world.client(app), "viewer", next=given).headers["location"] == "/"
+        page = world.client(app).get("/login", params={"next": given}).text
+        assert 'name="next" value="/"' in page
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,8 @@ PAGES: dict[tuple[str, str], May | None] = {
     ("GET", "/readyz"): None,
     ("GET", "/"): May.READ,
     ("GET", "/find"): May.READ,
+    ("GET", "/now"): May.READ,
+    ("GET", "/audit/chain"): May.AUDIT,
     ("GET", "/accounts"): May.READ,
     ("GET", "/accounts.csv"): May.EXPORT,
     ("GET", "/accounts/{login:path}"): May.READ,
