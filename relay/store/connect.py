@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from contextlib import contextmanager
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, create_engine, event
@@ -149,7 +150,17 @@ def ours(error: BaseException) -> BaseException:
     if not isinstance(error, _OF_THE_DATABASE):
         return error
     kind = Conflict if isinstance(error, IntegrityError) else StoreError
-    return kind(describe(error)).with_traceback(error.__traceback__)
+    return kind(describe(error)).with_traceback(_without_library(error.__traceback__))
+
+
+def _without_library(trace: TracebackType | None) -> TracebackType | None:
+    """Return the way of an error through our own code: forty frames of a library tell nobody anything."""
+    if trace is None:
+        return None
+    rest = _without_library(trace.tb_next)
+    if trace.tb_frame.f_globals.get("__name__", "").startswith(("sqlalchemy.", "psycopg.")):
+        return rest
+    return TracebackType(rest, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
 
 
 def describe(error: BaseException) -> str:

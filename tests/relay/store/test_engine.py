@@ -133,6 +133,8 @@ async def test_errors_carry_no_values(store: Store) -> None:
         await store.write(inserting("canary-7391"))
     assert "7391" not in str(caught.value)
     assert caught.value.__cause__ is None
+    assert not [frame for frame in caught.traceback if "sqlalchemy" in str(frame.path)]
+    assert "work" in [frame.name for frame in caught.traceback]
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
