@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +46,7 @@ def backup(
         target.mkdir(mode=0o700, parents=True)
         (target / SPOOL).mkdir(mode=0o700)
         _copy_spool(spool, target / SPOOL)
-        _copy_database(Path(str(source.database)), target / DATABASE)
+        migrate.copy_database(Path(str(source.database)), target / DATABASE)
         _copy_spool(spool, target / SPOOL)
         manifest = {
             "format": _FORMAT,
@@ -58,7 +57,7 @@ def backup(
             "files": {str(path.relative_to(target)): _digest(path) for path in _files(target)},
         }
         _write(target / MANIFEST, json.dumps(manifest, indent=1).encode())
-        _sync(target)
+        migrate.sync(target)
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{target}: {error}") from error
     return manifest
@@ -130,14 +129,6 @@ def _check_database(target: Path) -> list[str]:
     return faults
 
 
-def _copy_database(source: Path, copy: Path) -> None:
-    """Write the database as of one moment, without the pages of what was deleted; writers are not held up."""
-    connect.create_private(copy)
-    with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as original:
-        original.execute("VACUUM INTO ?", (str(copy),))
-    _sync(copy)
-
-
 def _copy_spool(source: Path, copy: Path) -> None:
     """Copy the files that are not there yet; they never change, but may be delivered and gone meanwhile."""
     if not source.is_dir():
@@ -158,7 +149,7 @@ def _copy_file(source: Path, place: Path) -> None:
         shutil.copyfileobj(original, copy)
         copy.flush()
         os.fsync(copy.fileno())
-    _sync(place.parent)
+    migrate.sync(place.parent)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -170,14 +161,6 @@ def _write(path: Path, content: bytes) -> None:
 
 def _create(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _files(folder: Path) -> Iterable[Path]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
+from contextlib import closing
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import inspect, text
 
 from relay.errors import StoreError
-from relay.store.schema import REVISION
+from relay.store import schema
+from relay.store.connect import create_private
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -22,7 +27,7 @@ def upgrade(engine: Engine) -> None:
     with engine.connect() as connection, connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        if revision(connection) != REVISION:
+        if revision(connection) != schema.REVISION:
             _run(connection)
 
 
@@ -47,6 +52,36 @@ def _run(connection: Connection) -> None:
         found = revision(connection)
         if found and found not in known:
             raise StoreError(
-                f"the database is at revision {found}, newer than this Gatepost knows ({REVISION})"
+                f"the database is at revision {found}, newer than this Gatepost knows ({schema.REVISION})"
             )
+        if found and connection.dialect.name == "sqlite":
+            _keep(Path(str(connection.engine.url.database)), found)
         command.upgrade(config, "head")
+
+
+def _keep(database: Path, found: str) -> None:
+    """Copy the database as it is before a newer program changes it; the first copy stays."""
+    copy = database.with_name(f"{database.name}.revision-{found}")
+    if not copy.exists():
+        try:
+            copy_database(database, copy)
+        except (OSError, sqlite3.Error) as error:
+            copy.unlink(missing_ok=True)
+            raise StoreError(f"{copy}: {error}") from error
+
+
+def copy_database(source: Path, copy: Path) -> None:
+    """Copy an SQLite file as of one moment, without what was deleted; writers are not held up."""
+    create_private(copy)
+    with closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as original:
+        original.execute("VACUUM INTO ?", (str(copy),))
+    sync(copy)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or folder is on the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

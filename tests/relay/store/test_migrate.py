@@ -83,6 +83,23 @@ def test_a_database_newer_than_the_program_is_refused_and_left_alone(store: Stor
         assert migrate.revision(tx) == "9999"
 
 
+def test_an_older_database_is_copied_before_it_is_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store("sqlite:///gatepost.db", tmp_path)
+    store.migrate()
+    assert not list(tmp_path.glob("*revision*"))
+    monkeypatch.setattr(schema, "REVISION", "0002")
+    store.migrate()
+    store.migrate()
+    store.close()
+    kept = Store("sqlite:///gatepost.db.revision-0001", tmp_path)
+    with kept.read() as tx:
+        assert migrate.revision(tx) == "0001"
+    kept.close()
+    assert (tmp_path / "gatepost.db.revision-0001").stat().st_mode & 0o777 == 0o600
+
+
 _SCRIPT = """
 import sys
 from pathlib import Path

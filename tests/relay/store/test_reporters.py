@@ -124,5 +124,5 @@ def test_a_customer_can_add_and_clear_a_suppression(store: Store) -> None:
         suppression.add(tx, NOW, 1, person, suppression.COMPLAINT, NOW + timedelta(days=1))
         assert suppression.held(tx, NOW + timedelta(days=400), 1, [person]) == {person: "manual"}
         assert [each.kind for each in suppression.about(tx, 1, person)] == ["complaint", "manual"]
-        assert suppression.clear(tx, 1, person) == 2
+        assert suppression.clear(tx, NOW, 1, person) == 2
         assert suppression.held(tx, NOW, 1, [person]) == {}

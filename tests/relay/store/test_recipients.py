@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from relay.keyring import Key, Keyring
+from relay.model import AccountClass
+from relay.store import accounts, changes, journal, suppression
+from relay.store.recipients import Recipients, is_unknown
+from tests.relay.store.people import NOW, add_account, add_customer
+
+if TYPE_CHECKING:
+    from relay.model import Account
+    from relay.store.engine import Store
+
+RING = Keyring([Key(1, b"k" * 32)])
+ANN = "Ann@There.Example"
+
+
+@pytest.fixture
+def account(store: Store) -> Account:
+    with store.begin() as tx:
+        add_customer(tx)
+        return add_account(tx)
+
+
+def test_an_address_that_is_not_there_is_told_from_other_refusals() -> None:
+    assert is_unknown(550, "5.1.1", "")
+    assert is_unknown(550, "", "No such user here")
+    assert is_unknown(553, "5.0.0", "unknown recipient")
+    assert not is_unknown(550, "5.7.1", "user unknown to our policy")
+    assert not is_unknown(450, "4.1.1", "unknown")
+    assert not is_unknown(550, "", "relaying denied")
+    assert not is_unknown(250, "2.1.5", "")
+
+
+async def test_what_servers_say_is_counted_and_two_days_of_it_suppress(
+    store: Store, account: Account
+) -> None:
+    recipients = Recipients(store, RING)
+    assert await recipients.suppressed(account, ANN, NOW) == ""
+    last = changes_of(store)
+    for now in (NOW, NOW + timedelta(hours=25)):
+        recipients.tried(account, ANN, now, unknown=True)
+        recipients.tried(account, "bea@there.example", now, unknown=False)
+        recipients._tried.flush()
+        await store.write(lambda _: None)
+    later = NOW + timedelta(hours=25)
+    with store.read() as tx:
+        found = journal.counts(tx, account.id, ("attempts", "unknown_recipients"), NOW - timedelta(hours=1))
+        news = changes.since(tx, last)
+    assert found == {"attempts": 4, "unknown_recipients": 2}
+    assert await recipients.suppressed(account, ANN, later) == "", "nobody told this process"
+    recipients.heard(news)
+    assert await recipients.suppressed(account, ANN.lower(), later) == "bounce"
+    assert await recipients.suppressed(account, "bea@there.example", later) == ""
+    assert await recipients.suppressed(account, ANN, later + timedelta(days=31)) == ""
+
+
+def changes_of(store: Store) -> int:
+    with store.read() as tx:
+        return changes.latest(tx)
+
+
+async def test_complaints_hold_for_bulk_and_list_mail_alone_and_staff_clear_them(
+    store: Store, account: Account
+) -> None:
+    hashed = RING.recipient_hash(account.customer.id, ANN)
+    with store.begin() as tx:
+        suppression.add(tx, NOW, account.customer.id, hashed, suppression.COMPLAINT)
+        accounts.set_class(tx, NOW, account.login, AccountClass.LIST)
+        listed = accounts.account_by_id(tx, account.id)
+    recipients = Recipients(store, RING)
+    assert await recipients.suppressed(account, ANN, NOW) == ""
+    assert await recipients.suppressed(listed, ANN, NOW) == "complaint"
+    last = changes_of(store)
+    with store.begin() as tx:
+        assert suppression.clear(tx, NOW, account.customer.id, hashed) == 1
+        recipients.heard(changes.since(tx, last))
+    assert await recipients.suppressed(listed, ANN, NOW) == ""
