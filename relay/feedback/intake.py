@@ -265,7 +265,7 @@ class Intake:
         else:
             grown = self._complained(tx, received, known, now)
         if grown and known.account is not None:
-            changes.note(tx, now, complaints.JUDGE, known.account.id)
+            changes.note(tx, now, changes.JUDGE, known.account.id)
         return conclude(received, known, grown=grown)
 
     def _complained(self, tx: Connection, received: Received, known: Known, now: datetime) -> int:
@@ -328,7 +328,7 @@ class Intake:
             )
             if new and hard:
                 suppression.note_bounce(tx, now, account.customer_id, named.recipient_hash)
-                changes.note(tx, now, complaints.JUDGE, account.id)
+                changes.note(tx, now, changes.JUDGE, account.id)
 
     def _wait(self, tx: Connection, received: Received, now: datetime) -> None:
         """Keep what nobody could parse, sealed, until staff have looked."""

@@ -125,7 +125,7 @@ class Judge:
         else:
             found = set()
             while heard := changes.since(tx, self._seq):
-                found |= {int(one.key) for one in heard if one.kind == complaints.JUDGE}
+                found |= {int(one.key) for one in heard if one.kind == changes.JUDGE}
                 self._seq = heard[-1].seq
         found |= self._active(tx, self._seen_us - micros_of(_LATE))
         self._seen_us = micros(now)

@@ -21,6 +21,8 @@ ACCOUNT, SERVER, CUSTOMER = "account", "server", "customer"
 #: so many are read at once
 PAGE = 1000
 DOMAIN, REPORTER, DKIM, SWITCH, STAFF = "domain", "reporter", "dkim", "switch", "staff"
+#: a customer's suppressed recipients changed; an account has reports to judge (the keys are ids)
+SUPPRESSION, JUDGE = "suppression", "judge"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _RECIPIENT_BYTES = 32
 _HASH_BYTES = 16
-#: kinds of `change` rows that tell the control process whom to judge
-JUDGE = "judge"
 #: grade C complaints kept per hour, and reports that wait for staff in all: floods must not fill the disk
 MOST_UNATTRIBUTED_PER_HOUR = 1000
 MOST_WAITING = 5000

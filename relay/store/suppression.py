@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, insert, select, update
 
 from relay.clock import micros, moment
+from relay.store import changes
 from relay.store.rows import micros_or_none, moment_or_none
 from relay.store.schema import suppression as _table
 
@@ -96,10 +97,22 @@ def add(
     return _put(tx, now, customer_id, recipient_hash, Suppression(kind, events, first, now, now, until))
 
 
-def clear(tx: Connection, customer_id: int, recipient_hash: bytes) -> int:
+def clear(tx: Connection, now: datetime, customer_id: int, recipient_hash: bytes) -> int:
     """Forget a recipient, counts too; return how many entries there were."""
     mine = (_table.c.customer_id == customer_id) & (_table.c.recipient_hash == recipient_hash)
+    changes.note(tx, now, changes.SUPPRESSION, customer_id)
     return tx.execute(delete(_table).where(mine)).rowcount
+
+
+def in_force(tx: Connection, now: datetime, customer_id: int) -> dict[bytes, dict[str, datetime | None]]:
+    """Return a customer's suppressed recipients: by hash, each kind of reason and its end."""
+    statement = select(_table).where(_table.c.customer_id == customer_id, _table.c.from_us.is_not(None))
+    found: dict[bytes, dict[str, datetime | None]] = {}
+    for row in tx.execute(statement).mappings():
+        value = _value(row)
+        if value.holds(now):
+            found.setdefault(bytes(row["recipient_hash"]), {})[value.kind] = value.until
+    return found
 
 
 def _known(tx: Connection, customer_id: int, recipient_hash: bytes, kind: str) -> Suppression | None:
@@ -120,4 +133,6 @@ def _put(
     same = [_table.c[name] == given for name, given in key.items()]
     if not tx.execute(update(_table).where(*same).values(**values)).rowcount:
         tx.execute(insert(_table).values(**key, **values))
+    if value.from_at is not None:
+        changes.note(tx, now, changes.SUPPRESSION, customer_id)
     return value

@@ -1,0 +1,110 @@
+"""What the doors ask and tell about single recipients: is mail to it suppressed, and did its server know it.
+
+Answers come from memory; what is told is counted with one commit for many.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from relay.clock import micros
+from relay.model import AccountClass
+from relay.store import batch, changes, journal, suppression
+from relay.store.journal import BUCKET_US
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection
+
+    from relay.keyring import Keyring
+    from relay.model import Account
+    from relay.store.changes import Change
+    from relay.store.engine import Store
+
+MOST_CUSTOMERS = 10_000
+#: what servers say of an address that is not there, where they give no enhanced status (RFC 3463 §3.2)
+_UNKNOWN_STATUS = frozenset(("5.1.0", "5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10"))
+_UNKNOWN_WORDS = re.compile(
+    r"unknown|no such|not? (?:found|exist|valid)|invalid|no mailbox|undeliverable", re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One recipient that a client named, and whether its server says that it does not exist."""
+
+    account_id: int
+    customer_id: int
+    recipient_hash: bytes
+    at: datetime
+    unknown: bool
+
+
+def is_unknown(code: int, status: str, text: str) -> bool:
+    """Return whether a server's answer to RCPT says that the address does not exist."""
+    if not 500 <= code < 600:
+        return False
+    if status and status != "5.0.0":
+        return status in _UNKNOWN_STATUS
+    return code in (550, 551, 553) and _UNKNOWN_WORDS.search(text[:500]) is not None
+
+
+class Recipients:
+    """One for a process; `heard` is given every batch of changes."""
+
+    def __init__(self, store: Store, keyring: Keyring) -> None:
+        self._store = store
+        self._keyring = keyring
+        self._held: dict[int, dict[bytes, dict[str, datetime | None]]] = {}
+        self._tried = batch.Batch[Tried](store, _write, _write)
+
+    async def suppressed(self, account: Account, address: str, now: datetime) -> str:
+        """Return why mail to an address is refused ("bounce", "complaint", "manual"), "" if it is not.
+
+        Complaints hold for bulk and list mail alone. A customer's list is read at first use; StoreError.
+        """
+        customer_id = account.customer.id
+        if customer_id not in self._held:
+            if len(self._held) >= MOST_CUSTOMERS:
+                self._held.pop(next(iter(self._held)))
+            self._held[customer_id] = await self._store.query(
+                lambda tx: suppression.in_force(tx, now, customer_id), urgent=True
+            )
+        held = self._held[customer_id]
+        if not held:
+            return ""
+        listed = account.klass in (AccountClass.BULK, AccountClass.LIST)
+        for kind, until in held.get(self._keyring.recipient_hash(customer_id, address), {}).items():
+            if (kind != suppression.COMPLAINT or listed) and (until is None or now < until):
+                return kind
+        return ""
+
+    def tried(self, account: Account, address: str, now: datetime, *, unknown: bool) -> None:
+        """Count one recipient, taken or refused by its server; committed within about 100 ms."""
+        customer_id = account.customer.id
+        hashed = self._keyring.recipient_hash(customer_id, address) if unknown else b""
+        self._tried.add(Tried(account.id, customer_id, hashed, now, unknown))
+
+    def heard(self, news: Iterable[Change]) -> None:
+        """Forget the lists that changed."""
+        for one in news:
+            if one.kind == changes.SUPPRESSION:
+                self._held.pop(int(one.key), None)
+            elif not one.key:
+                self._held.clear()
+
+
+def _write(tx: Connection, rows: Sequence[Tried]) -> None:
+    counts: Counter[tuple[int, int, str]] = Counter()
+    for row in rows:
+        bucket = micros(row.at) // BUCKET_US * BUCKET_US
+        counts[row.account_id, bucket, "attempts"] += 1
+        if row.unknown:
+            counts[row.account_id, bucket, "unknown_recipients"] += 1
+            suppression.note_bounce(tx, row.at, row.customer_id, row.recipient_hash)
+    journal.add_to_tally(tx, counts)
