@@ -1,0 +1,69 @@
+"""Torture mails and random changes of them: no exception, bounded time, bounded memory (RE-08…19)."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from screening.ruleset import Ruleset
+from tests.screening.mails import HEAD, raw
+
+ROBUST = Path(__file__).parents[3] / "shared" / "data" / "robust"
+FILES = sorted(path for path in ROBUST.rglob("*") if path.is_file())
+SECONDS = 2.0  # one second on an idle machine
+
+CASES = {
+    "RE-08": HEAD + b"X-A: " + b"aaaaaaaa\r\n " * 200_000 + b"\r\n\r\nbody",
+    "RE-09": HEAD + b"X-A: b\r\n" * 50_000 + b"\r\nbody",
+    "RE-12": HEAD + b"Cc: " + b", ".join(b"u%d@x.example" % n for n in range(100_000)) + b"\r\n\r\nx",
+    "RE-13": b"From: a@b.example\r\nSubject: " + b" =?utf-8?q?a?=" * 50_000 + b"\r\n\r\nx",
+    "RE-14": HEAD
+    + b"Content-Type: text/plain"
+    + b"".join(b"; a*%d=x" % n for n in range(20_000))
+    + b"\r\n\r\nx",
+    "RE-16": b"From: " + b"(" * 49_000 + b"a@b.example\r\n\r\nx",
+    "RE-17": HEAD + b"\r\n" + (b"x" * 58 + b"\r\n") * 140_000,
+    "RE-19": HEAD + b"\r\n" + (b" " * 997 + b"x\r\n") * 8000,
+    "padding": HEAD + b"Content-Transfer-Encoding: base64\r\n\r\n" + b"QQ==" * 1_000_000,
+    "false boundaries": HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--bx\r\n" * 200_000,
+    "html": HEAD + b"Content-Type: text/html\r\n\r\n" + b"<table><tr><td><form><a href=x>" * 8000,
+    "comments": HEAD + b"Content-Type: text/html\r\n\r\n" + b"<!--" * 60_000,
+    "urls": HEAD + b"\r\n" + (b"http://a.b/" + b")." * 2000 + b" ") * 100,
+    "commas": b"From: " + b"a," * 30_000 + b"\r\n\r\nx",
+    "punycode": HEAD + b"Content-Type: text/plain; charset=punycode\r\n\r\n" + b"zzzzzz" * 30_000,
+    "mixed scripts": HEAD + b"Content-Type: text/plain; charset=utf-8\r\n\r\n" + "\u0430a".encode() * 60_000,
+    "uuencode": HEAD + b"\r\n" + b"begin 644 x\r\n" * 50_000,
+}
+
+
+def judged(ruleset: Ruleset, text: bytes) -> float:
+    started = time.process_time()
+    mail = raw(text)
+    verdict = ruleset.screen(mail)
+    assert verdict.unanswered == ()
+    assert len(mail.text) <= 256 * 1024
+    return time.process_time() - started
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_hostile_mail_is_judged_in_time(shipped: Ruleset, case: str) -> None:
+    assert judged(shipped, CASES[case]) < SECONDS
+
+
+@pytest.mark.skipif(not FILES, reason="no torture mails beside the project (../shared/data/robust)")
+def test_torture_mails_and_changed_ones_are_judged(shipped: Ruleset) -> None:
+    chosen = random.Random(11)  # noqa: S311 - repeatable changes, no secret
+    for path in FILES:
+        text = path.read_bytes()
+        assert judged(shipped, text) < SECONDS
+        for _ in range(4):
+            changed = bytearray(text)
+            for _ in range(30):
+                at = chosen.randrange(len(changed))
+                changed[at : at + chosen.randrange(3)] = chosen.choice(
+                    [b"", b"\0", b"=", b"\r\n", b'"', b"--", b"\xff", b"("]
+                )
+            assert judged(shipped, bytes(changed)) < SECONDS, path.name
