@@ -23,10 +23,13 @@ from relay.console.server import settings
 from relay.errors import ConfigError, Fault, RelayError
 from relay.events import ConfigReloaded, Lifecycle
 from relay.feedback.intake import FeedbackDoor, Intake
+from relay.forwarding import Forwarder
 from relay.keyring import Keyring
 from relay.log import Log
 from relay.metrics import Metrics
+from relay.outbox.queue import Outbox
 from relay.pipeline import Pipeline
+from relay.routes import Routes
 from relay.signing import keys as signing_keys
 from relay.smtp.auth import Passwords
 from relay.smtp.connections import Connections
@@ -56,6 +59,8 @@ class Parts:
     metrics: Metrics
     directory: Directory
     customers: signing_keys.Customers
+    routes: Routes
+    outbox: Outbox
     pool: Pool
     pipeline: Pipeline
     submission: SubmissionDoor
@@ -74,13 +79,11 @@ def compose(config: Config) -> Parts:
     customers = signing_keys.Customers(config, store)
     customers.load()
     pool = Pool(config.upstream, config.hostname)
+    routes = Routes(config)
+    outbox = Outbox(config, store, keyring, pool, routes, metrics)
+    stamper = building.stamper(config, keyring, customers)
     pipeline = Pipeline(
-        config,
-        building.screener(config),
-        building.stamper(config, keyring, customers),
-        store,
-        keyring,
-        metrics,
+        config, building.screener(config), stamper, store, keyring, Forwarder(outbox, metrics)
     )
     pipeline.foreign = directory.foreign
     passwords = Passwords(config.auth.hash_threads, config.auth.remember)
@@ -92,9 +95,11 @@ def compose(config: Config) -> Parts:
         metrics=metrics,
         directory=directory,
         customers=customers,
+        routes=routes,
+        outbox=outbox,
         pool=pool,
         pipeline=pipeline,
-        submission=SubmissionDoor(config, directory, passwords, pool, pipeline),
+        submission=SubmissionDoor(config, directory, passwords, routes, pool, pipeline),
         intake=intake,
         feedback=FeedbackDoor(config, intake),
         certificate=building.certificate(config),
@@ -178,7 +183,9 @@ class Daemon:
     def _background(self) -> Iterator[Coroutine[Any, Any, None]]:
         parts = self.parts
         yield parts.directory.watch()
+        yield parts.outbox.watch_doubts()
         if self.role.control:
+            yield parts.outbox.run()
             yield sweep.decide_forever(parts.intake, parts.metrics)
             yield sweep.purge_forever(parts.store, parts.config, parts.metrics)
         else:
@@ -207,7 +214,8 @@ class Daemon:
         return scrape.add_up([self.parts.metrics.render(), *scrape.published(run_folder(self.parts.config))])
 
     def _heard(self, heard: Sequence[changes.Change]) -> None:
-        """Read the customers' keys again when the list of them changed; files, so off the loop."""
+        """Forget suppressions that changed, and read the customers' keys again; files, so off the loop."""
+        self.parts.submission.recipients.heard(heard)
         if any(change.kind == changes.DKIM for change in heard):
             asyncio.get_running_loop().run_in_executor(None, self.parts.customers.load)
 
@@ -277,6 +285,7 @@ class Daemon:
             return
         parts.config = parts.pipeline.config = config
         parts.submission.configure(config)
+        parts.routes.configure(config)
         parts.pipeline.screen, parts.pipeline.stamper, parts.intake.ladder = screen, stamp, steps
         parts.certificate.reload()
         parts.metrics.log.level = config.log_level

@@ -1,20 +1,33 @@
-"""The customer's server asked on behalf of one transaction, and its answers turned into ours."""
+"""The customer's server asked on behalf of one transaction, and the outbox where it cannot answer now."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from relay.errors import Deferred, Failed
+from policies.acceptance import Action
+from relay import clock
+from relay.errors import ConfigError, Deferred, Failed, StoreError
+from relay.events import UpstreamFailed
+from relay.model import UpstreamAuth
+from relay.outbox.envelope import Recipient, WaitingEnvelope
+from relay.outbox.parcel import Parcel, Why
+from relay.outbox.spool import Full
 from relay.smtp import reply as replies
+from relay.store.answers import Answer
 from relay.upstream.errors import InDoubt, LoginRefused, Unverified
+from relay.upstream.reply import UpstreamReply
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
+    from relay.metrics import Metrics
+    from relay.model import Account
+    from relay.outbox.queue import Outbox
     from relay.smtp.grammar import MailFrom, RcptTo
     from relay.smtp.reply import Reply
-    from relay.upstream.reply import UpstreamReply
     from relay.upstream.transaction import Transaction as Upstream
 
 #: Mail clients give up at 60 s: without the customer's server's answer by then, ours is "in doubt".
@@ -23,16 +36,65 @@ ANSWER_SECONDS = 40
 ADDED_BYTES = 8192
 
 
+@dataclass(slots=True)
+class Transaction:
+    """One message on its way: what the client said so far, and the open transaction upstream."""
+
+    id: str
+    account: Account
+    mail_from: MailFrom
+    received_at: datetime
+    upstream: Upstream
+    recipients: list[RcptTo] = field(default_factory=list)
+    #: upstream was given back (slow upload) and is asked again at the dot
+    replay: bool = False
+    #: why the message goes to the outbox instead of to the server; None while the server answers
+    waits: Why | None = None
+    #: more words about it for staff
+    note: str = ""
+    #: the message is out, or waits: `upstream` ends by itself
+    handed_over: bool = False
+    #: keyed hash by which a client's retry of the same message is known
+    answer_key: bytes = b""
+
+    @property
+    def may_wait(self) -> bool:
+        """Return whether it can be delivered later: not with a password that dies with the session."""
+        server = self.account.server
+        return server.auth is not UpstreamAuth.PASSTHROUGH or bool(server.relay_login)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamped:
+    """A message as it goes out, and what screening said of it."""
+
+    pieces: Sequence[bytes]
+    action: Action
+    reason: str
+    score: float
+    hits: Sequence[dict[str, Any]]
+    campaign: str
+    eight_bit: bool
+    answer_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why the server gave no final answer; `late` may still bring one."""
+
+    why: Why
+    error: Exception
+    late: asyncio.Future[UpstreamReply] | None = None
+
+
 def from_upstream(answer: UpstreamReply) -> Reply:
     """Return the customer's server's answer as ours: its code, its status, its words (already sanitised)."""
-    detail = answer.status.partition(".")[2] if answer.status[:1] == str(answer.code // 100) else ""
-    return replies.make(
-        answer.code, detail or {2: "0.0", 4: "0.0", 5: "0.0"}.get(answer.code // 100, "0.0"), answer.text
-    )
+    agrees = answer.status[:1] == str(answer.code // 100)
+    return replies.make(answer.code, answer.status.partition(".")[2] if agrees else "0.0", answer.text)
 
 
 def from_error(error: Exception) -> Reply:
-    """Return the reply to a client when the customer's server could not be asked."""
+    """Return the reply to a client when its message neither went out nor waits."""
     match error:
         case InDoubt() | TimeoutError():
             return replies.UPSTREAM_SILENT
@@ -40,14 +102,169 @@ def from_error(error: Exception) -> Reply:
             return replies.UPSTREAM_INSECURE
         case LoginRefused():
             return replies.UPSTREAM_LOGIN_REFUSED
+        case Full():
+            return replies.DISK_FULL
+        case StoreError() | ConfigError():
+            return replies.LOCAL_PROBLEM
         case Failed():
+            status = getattr(error, "status", "5.0.0")
             return replies.make(
-                554,
-                getattr(error, "status", "5.0.0").partition(".")[2],
-                "The receiving server cannot take this message",
+                554, status.partition(".")[2], "The receiving server cannot take this message"
             )
         case _:
             return replies.UPSTREAM_UNREACHABLE
+
+
+class Forwarder:
+    """Hands messages to customers' servers, or to the outbox; one for a process."""
+
+    def __init__(self, outbox: Outbox, metrics: Metrics) -> None:
+        self.outbox = outbox
+        self.metrics = metrics
+        self._late: set[asyncio.Task[None]] = set()
+
+    async def rcpt(self, transaction: Transaction, to: RcptTo) -> Reply:
+        """Ask the server about a recipient; take it ourselves when the message goes to the outbox anyway."""
+        if transaction.waits is None:
+            try:
+                answer = await self._ask(transaction, to)
+            except (Deferred, Failed, ConfigError) as error:
+                self._failed(transaction, error)
+                if not isinstance(error, Deferred) or not transaction.may_wait:
+                    return from_error(error)
+                transaction.waits, transaction.note = Why.UNREACHABLE, str(error)
+            else:
+                if not answer.temporary or not transaction.may_wait:
+                    return from_upstream(answer)
+                # mail clients show a 4xx as a failure and do not try again: we do, for all recipients alike
+                await transaction.upstream.abandon()
+                transaction.waits, transaction.note = Why.LATER, f"{answer.code} {answer.text}"
+        declared = transaction.mail_from.size or 0
+        return replies.RECIPIENT_OK if self.outbox.room_for(declared) else replies.DISK_FULL
+
+    async def _ask(self, transaction: Transaction, to: RcptTo) -> UpstreamReply:
+        if transaction.recipients:
+            return await transaction.upstream.rcpt(to.recipient, notify=to.notify, orcpt=to.orcpt)
+        return await offer(transaction.upstream, transaction.mail_from, to)
+
+    async def deliver(self, transaction: Transaction, message: Stamped) -> tuple[Reply, str]:
+        """Hand a message on, hold it or let it wait; returns our reply and what came of it."""
+        transaction.handed_over = True
+        try:
+            if message.action is Action.HOLD:
+                await transaction.upstream.abandon()
+                number = await self.outbox.hold(self._parcel(transaction, message, Why.HELD))
+                return replies.make(
+                    250, "0.0", f"Held until your provider has looked at it, message {number}"
+                ), "held"
+            if transaction.waits is not None:
+                return await self._wait(transaction, message, transaction.waits)
+        except StoreError as error:
+            return from_error(error), "deferred"
+        return await self._send(transaction, message)
+
+    async def _send(self, transaction: Transaction, message: Stamped) -> tuple[Reply, str]:
+        answer = await self._attempt(transaction, message.pieces)
+        if isinstance(answer, UpstreamReply):
+            if not answer.temporary:
+                return from_upstream(answer), "forwarded" if answer.ok else "refused"
+            if not transaction.may_wait:
+                return from_upstream(answer), "deferred"
+            answer = Trouble(Why.LATER, Deferred(f"{answer.code} {answer.text}"))
+        self._failed(transaction, answer.error)
+        if isinstance(answer.error, Failed):
+            return from_error(answer.error), "refused"
+        if not transaction.may_wait:
+            if answer.late is not None:
+                self._remember_late(message.answer_key, answer.late)
+            return from_error(answer.error), "deferred"
+        transaction.note = str(answer.error)
+        try:
+            return await self._wait(transaction, message, answer.why, answer.late)
+        except StoreError as error:
+            return from_error(error), "deferred"
+
+    async def _attempt(self, transaction: Transaction, pieces: Sequence[bytes]) -> UpstreamReply | Trouble:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._data(transaction, pieces)
+        except TimeoutError as error:
+            late = transaction.upstream.late
+            return Trouble(Why.UNREACHABLE if late is None else Why.IN_DOUBT, error, late)
+        except InDoubt as error:
+            return Trouble(Why.IN_DOUBT, error, error.late)
+        except (Deferred, Failed) as error:
+            return Trouble(Why.UNREACHABLE, error)
+
+    def _remember_late(self, key: bytes, late: asyncio.Future[UpstreamReply]) -> None:
+        """Keep an answer that comes after our 451: the client's retry gets it instead of a second copy."""
+
+        async def remember() -> None:
+            answer = await late
+            await self.outbox.remember(key, Answer(answer.code, answer.text))
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._late.discard(task)
+            if not task.cancelled():
+                task.exception()  # no answer will come: nothing to keep
+
+        task = asyncio.get_running_loop().create_task(remember())
+        self._late.add(task)
+        task.add_done_callback(ended)
+
+    async def _data(self, transaction: Transaction, pieces: Sequence[bytes]) -> UpstreamReply:
+        """Send the message (after a slow upload MAIL and RCPT once more) and return the answer to its dot."""
+        if transaction.replay:
+            first, *others = transaction.recipients
+            answer = await offer(transaction.upstream, transaction.mail_from, first)
+            for to in others:
+                if not answer.ok:
+                    break
+                answer = await transaction.upstream.rcpt(to.recipient, notify=to.notify, orcpt=to.orcpt)
+            if not answer.ok:
+                await transaction.upstream.abandon()
+                raise Deferred(f"a recipient taken before DATA was refused after it: {answer.code}")
+        return await transaction.upstream.data(pieces)
+
+    async def _wait(
+        self,
+        transaction: Transaction,
+        message: Stamped,
+        why: Why,
+        late: asyncio.Future[UpstreamReply] | None = None,
+    ) -> tuple[Reply, str]:
+        number = await self.outbox.accept(self._parcel(transaction, message, why), late=late)
+        return replies.make(
+            250, "0.0", f"Accepted, will be delivered as soon as possible, message {number}"
+        ), "queued"
+
+    @staticmethod
+    def _parcel(transaction: Transaction, message: Stamped, why: Why) -> Parcel:
+        mail_from = transaction.mail_from
+        envelope = WaitingEnvelope(
+            sender=mail_from.sender,
+            recipients=tuple(Recipient(to.recipient, to.notify, to.orcpt) for to in transaction.recipients),
+            smtputf8=mail_from.smtputf8,
+            eight_bit=message.eight_bit,
+            ret=mail_from.ret,
+            envid=mail_from.envid,
+        )
+        return Parcel(
+            id=transaction.id,
+            account=transaction.account,
+            envelope=envelope,
+            pieces=message.pieces,
+            why=why,
+            note=message.reason if why is Why.HELD else transaction.note,
+            score=message.score,
+            hits=message.hits,
+            campaign=message.campaign,
+            answer_key=message.answer_key,
+        )
+
+    def _failed(self, transaction: Transaction, error: Exception) -> None:
+        why = str(error) or "no answer to the message in time"
+        self.metrics.emit(UpstreamFailed(transaction.account.server.name, why))
 
 
 async def offer(upstream: Upstream, mail_from: MailFrom, to: RcptTo) -> UpstreamReply:
@@ -67,20 +284,6 @@ async def offer(upstream: Upstream, mail_from: MailFrom, to: RcptTo) -> Upstream
     return rcpt if mail.ok else mail
 
 
-async def replay(upstream: Upstream, mail_from: MailFrom, recipients: Sequence[RcptTo]) -> None:
-    """Say MAIL and every RCPT again; Deferred if a recipient that was taken before is refused now."""
-    first, *others = recipients
-    answer = await offer(upstream, mail_from, first)
-    for to in others:
-        if not answer.ok:
-            break
-        answer = await upstream.rcpt(to.recipient, notify=to.notify, orcpt=to.orcpt)
-    if not answer.ok:
-        await upstream.abandon()
-        raise Deferred(f"a recipient taken before DATA was refused after it: {answer.code}")
-
-
-async def hand_over(upstream: Upstream, pieces: Sequence[bytes]) -> UpstreamReply:
-    """Send the message and return the answer to its dot; TimeoutError after 40 s, the wait goes on behind."""
-    async with asyncio.timeout(ANSWER_SECONDS):
-        return await upstream.data(pieces)
+def elapsed_ms(since: float) -> float:
+    """Return milliseconds since a monotonic moment."""
+    return (clock.monotonic() - since) * 1000

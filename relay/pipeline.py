@@ -4,7 +4,7 @@
 2. screen    parse once, run the rules, then the scanners under one deadline → Verdict
 3. decide    verdict and policy → deliver | tag | hold | refuse | defer
 4. stamp     Received, feedback token, DKIM signatures
-5. forward   to the customer's server, whose reply becomes ours
+5. forward   to the customer's server, whose reply becomes ours; or to the outbox (`forwarding.py`)
 6. record    one event → journal row, metrics, canonical log line
 
 Nothing after the customer's server has said 250 may turn our answer into a refusal: the store's health is
@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from policies import acceptance
 from policies.acceptance import Action
 from relay import clock, forwarding
-from relay.errors import Deferred, Failed
-from relay.events import MessageHandled, UpstreamFailed
+from relay.events import MessageHandled
+from relay.forwarding import Stamped
 from relay.model import Mode
 from relay.smtp import reply as replies
 from relay.store.journal import Batch, JournalRow
@@ -33,39 +33,22 @@ from screening.rules.identity import identity_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from policies.decision import Decision
     from relay.config import Config
+    from relay.forwarding import Forwarder, Transaction
     from relay.keyring import Keyring
-    from relay.metrics import Metrics
     from relay.model import Account
     from relay.signing.stamp import Stamper
     from relay.smtp.content import Content
-    from relay.smtp.grammar import MailFrom, RcptTo
     from relay.smtp.reply import Reply
     from relay.smtp.session import Session
     from relay.store.engine import Store
-    from relay.upstream.transaction import Transaction as Upstream
     from screening.screen import Screen
     from screening.verdict import Verdict
 
 #: Beyond this the work of reading and signing leaves the event loop.
 LARGE_BYTES = 256 << 10
-
-
-@dataclass(slots=True)
-class Transaction:
-    """One message on its way: what the client said so far, and the open transaction upstream."""
-
-    id: str
-    account: Account
-    mail_from: MailFrom
-    received_at: datetime
-    upstream: Upstream
-    recipients: list[RcptTo] = field(default_factory=list)
-    #: upstream was given back (slow upload) and is asked again at the dot
-    replay: bool = False
 
 
 @dataclass(slots=True)
@@ -75,15 +58,12 @@ class Handling:
     mail: Mail
     verdict: Verdict
     decision: Decision[Action]
+    body_hash: bytes
+    message_id_hash: bytes
     reply: Reply = replies.LOCAL_PROBLEM
+    #: forwarded, queued, held, refused or deferred
+    outcome: str = "deferred"
     stages_ms: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def outcome(self) -> str:
-        """Return forwarded, refused or deferred."""
-        if self.reply.ok:
-            return "forwarded"
-        return "deferred" if self.reply.temporary else "refused"
 
 
 class Pipeline:
@@ -96,14 +76,15 @@ class Pipeline:
         stamper: Stamper,
         store: Store,
         keyring: Keyring,
-        metrics: Metrics,
+        forwarder: Forwarder,
     ) -> None:
         self.config = config
         self.screen = screen
         self.stamper = stamper
         self.store = store
         self.keyring = keyring
-        self.metrics = metrics
+        self.forwarder = forwarder
+        self.metrics = forwarder.metrics
         self.journal = Batch(store)
         #: tells whether a domain belongs to another customer than the one of this id
         self.foreign: Callable[[int, str], bool] = lambda _customer_id, _domain: False
@@ -113,22 +94,56 @@ class Pipeline:
         started = clock.monotonic()
         raw = await asyncio.to_thread(content.read) if content.size > LARGE_BYTES else content.read()
         mail = Mail(_envelope(session, transaction), raw)
+        body_hash, message_id_hash = _digest(memoryview(raw)[mail.body_start :]), _message_id_hash(mail)
+        transaction.answer_key = self._answer_key(session, transaction, message_id_hash, body_hash)
+        if self.forwarder.outbox.doubtful and (known := await self._first_answer(transaction.answer_key)):
+            return known
         verdict = await self.screen.screen(mail)
-        handling = Handling(mail, verdict, self.decide(transaction.account, mail, verdict))
-        screened = clock.monotonic()
-        if refusal := self._refusal(transaction, content, handling):
-            await transaction.upstream.abandon()
-            handling.reply = refusal
+        decision = self.decide(transaction.account, mail, verdict)
+        handling = Handling(mail, verdict, decision, body_hash, message_id_hash)
+        handling.stages_ms["screen"] = forwarding.elapsed_ms(started)
+        if refusal := self._refusal(transaction, handling):
+            handling.reply, handling.outcome = refusal, "deferred" if refusal.temporary else "refused"
         else:
-            pieces = await self.stamp(transaction.account, handling)
-            stamped = clock.monotonic()
-            handling.reply = await self.forward(transaction, pieces)
-            handling.stages_ms["stamp"] = (stamped - screened) * 1000
-            handling.stages_ms["forward"] = (clock.monotonic() - stamped) * 1000
-        handling.stages_ms["screen"] = (screened - started) * 1000
-        handling.stages_ms["total"] = (clock.monotonic() - started) * 1000
+            await self._hand_on(transaction, content, handling)
+        handling.stages_ms["total"] = forwarding.elapsed_ms(started)
         self.record(session, transaction, handling)
         return handling.reply
+
+    async def _hand_on(self, transaction: Transaction, content: Content, handling: Handling) -> None:
+        """Stamp the message and give it to the customer's server, to staff or to the outbox."""
+        started = clock.monotonic()
+        pieces = await self.stamp(transaction.account, handling)
+        handling.stages_ms["stamp"] = forwarding.elapsed_ms(started)
+        started = clock.monotonic()
+        stamped = Stamped(
+            pieces=pieces,
+            action=handling.decision.action,
+            reason=handling.decision.reason,
+            score=handling.verdict.score,
+            hits=handling.verdict.as_json(),
+            campaign=handling.body_hash.hex(),
+            eight_bit=content.eight_bit,
+            answer_key=transaction.answer_key,
+        )
+        handling.reply, handling.outcome = await self.forwarder.deliver(transaction, stamped)
+        handling.stages_ms["forward"] = forwarding.elapsed_ms(started)
+
+    def _answer_key(
+        self, session: Session, transaction: Transaction, message_id_hash: bytes, body_hash: bytes
+    ) -> bytes:
+        people = [to.recipient for to in transaction.recipients]
+        return self.forwarder.outbox.answer_key(
+            session.listener, transaction.account.id, message_id_hash.hex(), body_hash, people
+        )
+
+    async def _first_answer(self, key: bytes) -> Reply | None:
+        """Return what an earlier try of the same message was told, where its arrival was in doubt."""
+        known = await self.forwarder.outbox.recall(key)
+        if known is None:
+            return None
+        text = known.text or f"Accepted before, message {known.queue_id}"
+        return replies.make(known.code, "0.0", text)
 
     def decide(self, account: Account, mail: Mail, verdict: Verdict) -> Decision[Action]:
         """Turn a verdict into what happens; a customer in `observe` is never refused."""
@@ -153,7 +168,7 @@ class Pipeline:
             return dataclasses.replace(decision, action=Action.DELIVER, reason=reason)
         return decision
 
-    def _refusal(self, transaction: Transaction, content: Content, handling: Handling) -> Reply | None:
+    def _refusal(self, transaction: Transaction, handling: Handling) -> Reply | None:
         """Return the reply if the message goes no further."""
         decision, verdict = handling.decision, handling.verdict
         if decision.action is Action.DEFER:
@@ -166,8 +181,6 @@ class Pipeline:
             return replies.make(554, "7.1", text)
         if not self.store.healthy:
             return replies.LOCAL_PROBLEM
-        if content.eight_bit and not transaction.replay and "8BITMIME" not in transaction.upstream.extensions:
-            return replies.NO_EIGHT_BIT
         return None
 
     def _why(self, rule: str) -> str:
@@ -178,25 +191,13 @@ class Pipeline:
 
     async def stamp(self, account: Account, handling: Handling) -> list[bytes]:
         """Return the message as it goes out, in pieces."""
-        tagged = handling.decision.action in (Action.TAG, Action.HOLD)
+        tagged = handling.decision.action in (Action.TAG, Action.HOLD)  # staff may release what was held
         mail, now = handling.mail, clock.now()
         if len(mail.raw) > LARGE_BYTES:
             return await asyncio.to_thread(
                 self.stamper.stamp, mail, account, now, verdict=handling.verdict, tagged=tagged
             )
         return self.stamper.stamp(mail, account, now, verdict=handling.verdict, tagged=tagged)
-
-    async def forward(self, transaction: Transaction, pieces: list[bytes]) -> Reply:
-        """Hand the message to the customer's server and turn its answer into ours."""
-        try:
-            if transaction.replay:
-                await forwarding.replay(transaction.upstream, transaction.mail_from, transaction.recipients)
-            return forwarding.from_upstream(await forwarding.hand_over(transaction.upstream, pieces))
-        except (Deferred, Failed, TimeoutError) as error:
-            self.metrics.emit(
-                UpstreamFailed(transaction.account.server.name, str(error) or "no answer to the message")
-            )
-            return forwarding.from_error(error)
 
     def record(self, session: Session, transaction: Transaction, handling: Handling) -> None:
         """Queue the journal row and emit the event; nobody waits for either."""
@@ -240,8 +241,8 @@ class Pipeline:
                 + self.keyring.domain_hash(customer_id, to.recipient.rpartition("@")[2])
                 for to in transaction.recipients
             ),
-            body_hash=_digest(memoryview(mail.raw)[mail.body_start :]),
-            message_id_hash=_digest(mail.header("message-id").encode("utf-8", "surrogateescape")),
+            body_hash=handling.body_hash,
+            message_id_hash=handling.message_id_hash,
             client_network=_network(session.peer_ip),
             unanswered=list(verdict.unanswered),
             ruleset=verdict.ruleset,
@@ -264,6 +265,10 @@ def _envelope(session: Session, transaction: Transaction) -> Envelope:
 
 def _digest(data: bytes | memoryview) -> bytes:
     return hashlib.blake2b(data, digest_size=16).digest()
+
+
+def _message_id_hash(mail: Mail) -> bytes:
+    return _digest(mail.header("message-id").encode("utf-8", "surrogateescape"))
 
 
 def _network(address: str) -> str:

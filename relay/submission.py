@@ -7,21 +7,24 @@ from typing import TYPE_CHECKING
 
 from policies import admission
 from policies.admission import Admit, Held
-from relay import clock, forwarding, ids
-from relay.errors import Deferred, Failed
+from relay import clock, ids
 from relay.events import LoginTried, RecipientRefused, UpstreamFailed
+from relay.forwarding import Transaction
 from relay.model import Mode, State, UpstreamAuth
-from relay.pipeline import Pipeline, Transaction
+from relay.outbox.parcel import Why
 from relay.smtp import reply as replies
 from relay.smtp.auth import Busy
 from relay.store import logins
+from relay.store.answers import Answer
+from relay.store.recipients import Recipients, is_unknown
 from relay.upstream.errors import Unreachable
-from relay.upstream.route import route_for
 from screening.rules.identity import sender_allowed
 
 if TYPE_CHECKING:
     from relay.config import Config
-    from relay.model import Account, Server
+    from relay.model import Account
+    from relay.pipeline import Pipeline
+    from relay.routes import Routes
     from relay.smtp.auth import Passwords
     from relay.smtp.content import Content
     from relay.smtp.grammar import MailFrom, RcptTo
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
     from relay.smtp.session import Session
     from relay.store.directory import Directory
     from relay.upstream.pool import Pool
-    from relay.upstream.route import Route
 
 
 @dataclass(slots=True)
@@ -39,6 +41,8 @@ class Notes:
     #: the client's password, for a server that wants it itself; dies with the session
     password: str = field(default="", repr=False)
     transaction: Transaction | None = None
+    #: key and reply of the last message, until the client shows that it heard it
+    owed: tuple[bytes, Reply] | None = None
 
 
 def _notes(session: Session) -> Notes:
@@ -54,14 +58,26 @@ class SubmissionDoor:
     needs_login = True
 
     def __init__(
-        self, config: Config, directory: Directory, passwords: Passwords, pool: Pool, pipeline: Pipeline
+        self,
+        config: Config,
+        directory: Directory,
+        passwords: Passwords,
+        routes: Routes,
+        pool: Pool,
+        pipeline: Pipeline,
     ) -> None:
         self.config = config
         self.directory = directory
         self.passwords = passwords
+        self.routes = routes
         self.pool = pool
         self.pipeline = pipeline
-        self._routes: dict[int, tuple[Server, Route]] = {}
+        self.logins = logins.Batch(pipeline.store)
+        self.recipients = Recipients(pipeline.store, pipeline.keyring)
+
+    def configure(self, config: Config) -> None:
+        """Take a new configuration."""
+        self.config = config
 
     # --- AUTH
 
@@ -82,9 +98,7 @@ class SubmissionDoor:
             )
         )
         if account and reply.code != 454:
-            moment, ip, account_id = clock.now(), session.peer_ip, account.id
-            login_tried = logins.Login(account_id, moment, ip, mechanism, ok)
-            self.pipeline.store.write_later(lambda tx: logins.record(tx, login_tried))
+            self.logins.add(logins.Login(account.id, clock.now(), session.peer_ip, mechanism, ok))
         return reply
 
     async def _judge_login(
@@ -108,7 +122,7 @@ class SubmissionDoor:
     async def _ask_server(self, session: Session, account: Account, password: str) -> bool:
         try:
             answer = await self.pool.check_login(
-                self._route(account.server), account.login, password, session.peer_ip
+                self.routes(account.server), account.login, password, session.peer_ip
             )
         except Unreachable as error:
             self._upstream_failed(account, error)
@@ -126,7 +140,7 @@ class SubmissionDoor:
         if enforce and command.sender and not sender_allowed(command.sender, account.senders):
             return replies.SENDER_NOT_YOURS
         notes, now = _notes(session), clock.now()
-        route = self._route(account.server)
+        route = self.routes(account.server)
         if notes.password:
             route = route.logged_in_as(account.login, notes.password)
         upstream = self.pool.transaction(
@@ -135,19 +149,6 @@ class SubmissionDoor:
         notes.transaction = Transaction(ids.message_id(now), account, command, now, upstream)
         return replies.SENDER_OK
 
-    def _route(self, server: Server) -> Route:
-        """Return the route to a customer's server, made anew when the server changed."""
-        known = self._routes.get(server.id)
-        if known is None or known[0] != server:
-            route = route_for(server, verify=self.config.upstream.verify_tls, folder=self.config.folder)
-            known = self._routes[server.id] = (server, route)
-        return known[1]
-
-    def configure(self, config: Config) -> None:
-        """Take a new configuration; secrets of routes are read again."""
-        self.config = config
-        self._routes.clear()
-
     async def rcpt(self, session: Session, command: RcptTo) -> Reply:
         """Take a recipient if the account may send now and the customer's server takes it."""
         transaction = _notes(session).transaction
@@ -155,26 +156,24 @@ class SubmissionDoor:
             return replies.MAIL_FIRST
         if refusal := await self._not_admitted(transaction, (command.recipient,)):
             return refusal
-        try:
-            if transaction.recipients:
-                answer = await transaction.upstream.rcpt(
-                    command.recipient, notify=command.notify, orcpt=command.orcpt
-                )
-            else:
-                answer = await forwarding.offer(transaction.upstream, transaction.mail_from, command)
-        except (Deferred, Failed) as error:
-            self._upstream_failed(transaction.account, error)
-            return forwarding.from_error(error)
-        if answer.ok:
+        account, now = transaction.account, clock.now()
+        held = await self.recipients.suppressed(account, command.recipient, now)
+        if held and account.customer.mode is Mode.ENFORCE:
+            self._refused(transaction, "suppressed", "550 5.7.1")
+            return replies.make(550, "7.1", "Mail to this address is suppressed; your provider can say more")
+        reply = await self.pipeline.forwarder.rcpt(transaction, command)
+        unknown = is_unknown(reply.code, reply.status, reply.text)
+        self.recipients.tried(account, command.recipient, now, unknown=unknown)
+        if reply.ok:
             transaction.recipients.append(command)
         else:
-            self._refused(transaction, "upstream", f"{answer.code} {answer.status}")
-        return forwarding.from_upstream(answer)
+            self._refused(transaction, "upstream", f"{reply.code} {reply.status}")
+        return reply
 
     async def slow(self, session: Session) -> None:
         """Give the upstream connection back during a slow upload; the dot asks again."""
         transaction = _notes(session).transaction
-        if transaction and not transaction.replay:
+        if transaction and not transaction.replay and transaction.waits is None:
             transaction.replay = True
             await transaction.upstream.abandon()
 
@@ -189,9 +188,24 @@ class SubmissionDoor:
                 transaction, tuple(to.recipient for to in transaction.recipients)
             ):
                 return refusal
-            return await self.pipeline.receive(session, transaction, content)
+            reply = await self.pipeline.receive(session, transaction, content)
+            notes.owed = (transaction.answer_key, reply)
+            return reply
         finally:
-            await transaction.upstream.abandon()
+            if not transaction.handed_over:
+                await transaction.upstream.abandon()
+
+    def answered(self, session: Session, *, heard: bool) -> None:
+        """Hear whether the client got the reply to its dot: it said something since, or it is gone."""
+        notes = _notes(session)
+        owed, notes.owed = notes.owed, None
+        if owed is None or not owed[1].ok:
+            return
+        outbox, (key, reply) = self.pipeline.forwarder.outbox, owed
+        if heard and outbox.doubtful:
+            outbox.forget(key)
+        elif not heard:
+            outbox.remember_later(key, Answer(reply.code, reply.text))
 
     async def abandon(self, session: Session) -> None:
         """Drop the open transaction."""
@@ -220,12 +234,16 @@ class SubmissionDoor:
         decision = admission.judge(held, clock.now(), escape=all(self._is_escape(to) for to in recipients))
         if decision.action is Admit.YES:
             return None
+        if decision.action is Admit.PACE and transaction.may_wait:
+            if transaction.waits is None:
+                await transaction.upstream.abandon()
+                transaction.waits, transaction.note = Why.PACED, decision.reason
+            return None
         case = account.effective.case_id or "-"
         if decision.action is Admit.PACE:
             self._refused(transaction, "standing", "450 4.7.1", case)
-            return replies.make(
-                450, "7.1", f"Sending is slowed down ({decision.reason}); try again later, case {case}"
-            )
+            text = f"Sending is slowed down ({decision.reason}); try again later, case {case}"
+            return replies.make(450, "7.1", text)
         self._refused(transaction, "standing", "550 5.7.1", case)
         return replies.make(
             550, "7.1", f"Sending is off ({decision.reason}). Write to {self._support()} and name case {case}"

@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     Command = Callable[..., Any]
 
 _VERBS = {
+    "throttle": (State.THROTTLED, "24h", "Take mail and release it at a pace, for a time."),
     "suspend": (State.SUSPENDED, None, "Switch sending off until staff reinstate."),
     "deactivate": (State.DEACTIVATED, "24h", "Switch sending off for a time; it comes back by itself."),
     "reinstate": (State.ACTIVE, None, "Switch sending on again; only messages sent from now on count."),
     "close": (State.CLOSED, None, "Close for good: the login itself is refused."),
 }
-_WITH_AN_END = ("suspend", "deactivate")
+_WITH_AN_END = ("throttle", "suspend", "deactivate")
 
 
 class Span(click.ParamType[timedelta, str]):

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Full", "Outbox", "Parcel", "Recipient", "WaitingEnvelope", "Why"]
 
 ORPHANS = 500
+DOUBT_SECONDS = 0.25
 #: An answer in doubt is waited for 10 minutes; then its lease ends soon.
 LATE = timedelta(minutes=11)
 
@@ -75,6 +76,8 @@ class Outbox:
         self.ledger = Ledger(store, keyring, self.spool, self.reports)
         self.deliverer = Deliverer(self.ledger, pool, routes, metrics, config.outbox.concurrency)
         self.overdue = Overdue(self.ledger, metrics, self.hold_for)
+        #: whether any answer may be in doubt: only then is the store asked about each message
+        self.doubtful = True
         self._late: set[asyncio.Task[None]] = set()
 
     # --- taking mail
@@ -152,6 +155,7 @@ class Outbox:
         """Make file and row durable, in this order, and return the id of what is now in the outbox."""
         if not self.spool.healthy:
             raise StoreError("the spool does not keep what it is given")
+        self.doubtful = self.doubtful or bool(parcel.answer_key)
         sealed = None if row.in_file else self.spool.seal(row.id, parcel.pieces)
         if row.in_file:
             await self.spool.keep(row.id, parcel.pieces)
@@ -224,6 +228,21 @@ class Outbox:
         """Keep an answer whose arrival is in doubt, for 24 hours; durable when it returns."""
         now = self.ledger.steady.now()
         await self.store.write(lambda tx: answers.remember(tx, now, key, answer))
+
+    def remember_later(self, key: bytes, answer: Answer) -> None:
+        """Keep an answer whose client is gone already; nobody waits for it."""
+        self.doubtful = True
+        now = self.ledger.steady.now()
+        self.store.write_later(lambda tx: answers.remember(tx, now, key, answer))
+
+    async def watch_doubts(self) -> None:
+        """Learn four times a second whether any answer is in doubt, until cancelled."""
+        while True:
+            try:
+                self.doubtful = await self.store.query(answers.any_known)
+            except StoreError:
+                self.doubtful = True
+            await asyncio.sleep(DOUBT_SECONDS)
 
     def forget(self, key: bytes) -> None:
         """Forget an answer that has arrived: the client said something after it."""

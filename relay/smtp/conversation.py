@@ -51,6 +51,8 @@ class Conversation(Wire):
         self.client = Session("", listener.name, "")
         self._slot: Slot | None = None
         self._errors = self._junk = self._login_failures = 0
+        #: the reply to a dot went out, and the client has said nothing since
+        self._owed = False
 
     # the session
 
@@ -72,7 +74,11 @@ class Conversation(Wire):
         while True:
             settings = self.listener.settings
             trusted = self.client.login is not None or not self.listener.door.needs_login
+            spoke_before = self.frames.waiting > 0
             line = await self.next_line(settings.command_seconds if trusted else settings.greeting_seconds)
+            if self._owed and not spoke_before:
+                self._owed = False
+                self.listener.door.answered(self.client, heard=True)
             await self._command(line)
             served += 1
             if served % _TURN_COMMANDS == 0 or self.must_pause:
@@ -82,6 +88,8 @@ class Conversation(Wire):
         """Drop an open transaction and give the place back."""
         try:
             await self.abandon()
+            if self._owed:
+                self.listener.door.answered(self.client, heard=False)
         finally:
             if self._slot is not None:
                 self.listener.shared.leave(self._slot)

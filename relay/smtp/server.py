@@ -205,6 +205,7 @@ class SmtpServer(Conversation):
             return await self.answer(refusal)
         self.flush()
         reply = await self._hand_over(content)
+        self._owed = True
         if reply in (replies.BUG, replies.TOO_BUSY_NOW):
             await self.abandon()
         self._mail, self._recipients, self._chunk_failed = None, 0, False

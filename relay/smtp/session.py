@@ -77,3 +77,7 @@ class Door(Protocol):
     async def abandon(self, session: Session) -> None:
         """Drop the open transaction (RSET, EHLO, refusal, QUIT, loss); harmless without one."""
         ...
+
+    def answered(self, session: Session, *, heard: bool) -> None:
+        """Hear whether the reply to the dot arrived: the client said something since, or is gone without."""
+        ...

@@ -48,6 +48,11 @@ def recall(tx: Connection, now: datetime, key: bytes) -> Answer | None:
     return None if row is None else Answer(*row)
 
 
+def any_known(tx: Connection) -> bool:
+    """Return whether any answer is kept."""
+    return tx.execute(select(_table.c.code).limit(1)).first() is not None
+
+
 def forget(tx: Connection, key: bytes) -> bool:
     """Forget an answer that has arrived: the next such message is a new one."""
     return bool(tx.execute(delete(_table).where(_table.c.key == key)).rowcount)

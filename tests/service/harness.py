@@ -159,6 +159,10 @@ class Relay:
         """Run one command with --json and return what it says."""
         return json.loads(self.run(*arguments, "--json").stdout)
 
+    def rows(self, *arguments: str) -> list[dict[str, Any]]:
+        """Run one command that prints a JSON line for each thing."""
+        return [json.loads(line) for line in self.run(*arguments, "--json").stdout.splitlines()]
+
     def init(self, *options: str) -> None:
         """Write configuration and keys."""
         ports = [

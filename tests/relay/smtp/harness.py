@@ -49,6 +49,7 @@ class SmallDoor:
     needs_login: bool = True
     messages: list[Message] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
+    heard: list[bool] = field(default_factory=list)
     #: asked before the usual answer; a Reply replaces it
     on_mail: Callable[[MailFrom], Reply | None] = lambda _: None
     on_rcpt: Callable[[RcptTo], Reply | None] = lambda _: None
@@ -99,6 +100,9 @@ class SmallDoor:
     async def abandon(self, session: Session) -> None:
         session.notes = None
         self.calls.append("abandon")
+
+    def answered(self, session: Session, *, heard: bool) -> None:
+        self.heard.append(heard)
 
 
 class Client:
