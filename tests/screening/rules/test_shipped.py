@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from screening.mail import Mail
@@ -97,7 +99,7 @@ def test_modern_fraud_is_caught_with_reasons(shipped: Ruleset, example: Example,
     assert all(hit.evidence for hit in verdict.top)
 
 
-ORDINARY = [
+ORDINARY: list[dict[str, Any]] = [
     {
         "subject": "Invoice 2024-118",
         "text": "Dear Mr. Jones,\nplease find attached our invoice. Kind regards\nAnna Weber",
