@@ -185,8 +185,15 @@ def extend(tx: Connection, worker: str, chosen: Sequence[str], lease_until_us: i
 
 
 def recover(tx: Connection, now_us: int) -> int:
-    """Make everything that was leased due now: the only delivering process of this store has just started."""
-    leased = and_(_table.c.worker != "", _table.c.state.in_((State.WAITING, State.HELD)))
+    """Make what was leased due now: the only delivering process of this store has just started.
+
+    Not what is in doubt: another process may still be reading the connection that brings its answer.
+    """
+    leased = and_(
+        _table.c.worker != "",
+        _table.c.state.in_((State.WAITING, State.HELD)),
+        _table.c.reason != "in doubt",
+    )
     return tx.execute(update(_table).where(leased, _table.c.next_us > now_us).values(next_us=now_us)).rowcount
 
 

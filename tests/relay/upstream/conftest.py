@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import trustme
+import uvloop
 
 from relay.config import UpstreamConfig
 from relay.upstream.pool import Pool
 from tests.relay.upstream.fake import FakeServer
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Both loops: their transports are not of one class, and report unsent bytes each in its way."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

@@ -65,6 +65,7 @@ class FakeServer:
     bodies: int = 0
     port: int = 0
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
+    readers: list[asyncio.StreamReader] = field(default_factory=list)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[FakeServer]:
@@ -77,6 +78,11 @@ class FakeServer:
         finally:
             server.close()
             self.hang_up()
+            for (
+                reader
+            ) in self.readers:  # uvloop does not tell a stream whose handshake failed that it is over
+                if not reader.at_eof():
+                    reader.feed_eof()
             await until(lambda: self.open == 0)
 
     def hang_up(self) -> None:
@@ -98,6 +104,7 @@ class FakeServer:
         self.connections += 1
         self.open += 1
         self.writers.append(writer)
+        self.readers.append(reader)
         try:
             await _Dialog(self, reader, writer, self.connections).run()
         except (ConnectionError, asyncio.IncompleteReadError, _HangUp, TimeoutError):

@@ -137,3 +137,28 @@ async def test_a_421_is_a_later_for_the_client(pool: Pool, server: FakeServer) -
     await transaction.mail_rcpt("a@acme.example", "b@there.example")
     assert (await transaction.data([BODY])).code == 451
     assert pool.statistics()["servers"][f"server {server.port}"]["busy"] == 0
+
+
+async def test_a_body_that_never_left_is_not_in_doubt(pool: Pool) -> None:
+    """The server stops reading in the middle of the body and hangs up: the dot never went out."""
+    stuck = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 x\r\n")
+        for answer in (b"250-x\r\n250 PIPELINING\r\n", b"250 ok\r\n", b"250 ok\r\n", b"354 go\r\n"):
+            await reader.readline()
+            writer.write(answer)
+        await reader.readexactly(1000)
+        stuck.set()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(0.1)
+        writer.transport.abort()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with listening:
+        transaction = pool.transaction(FakeServer(port=port).route())
+        await transaction.mail_rcpt("a@acme.example", "b@there.example")
+        with pytest.raises(Unreachable):
+            await transaction.data([b"x" * 76 + b"\r\n"] * 400_000)
+    assert stuck.is_set()
