@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 RULE = "classifier"
 #: Points per natural log-odds: 7 (hold) is reached at odds of 33 : 1, 4 (tag) at 7 : 1.
 POINTS = 2.0
-#: Statistics alone never refuse (12): a refusal needs a rule beside them that a person can read.
-MOST = 10.0
+#: Statistics alone never refuse (12): a refusal needs rules beside them that a person can read.
+MOST = 8.0
 #: Good words excuse only so much: an attacker can add good words.
 LEAST = -6.0
 #: between these points odds count straight, beyond them ever less
@@ -31,12 +31,14 @@ _STRAIGHT = (-3.0, 7.0)
 #: A rule of so many points stands on its own, whatever the classifier says.
 STANDS_ALONE = 4.0
 #: Weaker rules look at the same words as the classifier: beside it a point of theirs is worth this share
-#: (measured: 0.2 of log-odds), and all of it where the odds alone would hold the message anyway.
-SHARE = 0.4
+#: (measured: 0.1 of log-odds), and all of it where the odds alone would hold the message anyway.
+SHARE = 0.2
 _SURE = (3.5, 6.0)
 #: below this many points there is nothing to explain
 WORTH_EXPLAINING = 1.0
-EVIDENCE_TOKENS = 6
+#: tokens shown: what the message says, then how it is made
+EVIDENCE_WORDS = 5
+EVIDENCE_SHAPES = 2
 
 
 class Classifier:
@@ -117,19 +119,18 @@ def explain(
     model: Model, found: Sequence[Sequence[bytes]], places: Sequence[Sequence[int]], odds: float
 ) -> str:
     """Return the tokens that raised the score most, as the message has them, and the probability."""
-    pulls = []
+    words: list[tuple[float, str]] = []
+    shapes: list[tuple[float, str]] = []
     for group, names, at in zip(GROUPS, found, places, strict=True):
         value = group.weight / math.sqrt(len(names) or 1)
-        pulls += [
-            (value * model.table[slot], group.prefix, name)
-            for name, slot in zip(names, at, strict=True)
-            if model.table[slot] > 0
-        ]
-    pulls.sort(key=lambda pull: (-pull[0], pull[2]))
-    words = ", ".join(
-        prefix + '"' + name.decode("utf-8", "replace") + '"' for _, prefix, name in pulls[:EVIDENCE_TOKENS]
-    )
-    return shown(f"{chance(odds)}: {words}")
+        heaviest = sorted(zip(map(model.table.__getitem__, at), names, strict=True), reverse=True)
+        for weight, name in heaviest[:EVIDENCE_WORDS]:
+            if weight > 0:
+                text = name.decode("utf-8", "replace")
+                written = f'{group.prefix}"{text}"' if group.words else f"{group.prefix}{text}"
+                (words if group.words else shapes).append((value * weight, written))
+    chosen = sorted(words, reverse=True)[:EVIDENCE_WORDS] + sorted(shapes, reverse=True)[:EVIDENCE_SHAPES]
+    return shown(f"{chance(odds)}: {', '.join(text for _, text in chosen)}")
 
 
 def chance(odds: float) -> str:

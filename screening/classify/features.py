@@ -51,20 +51,22 @@ _LETTERS = re.compile(rb"[a-z]{2,20}")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One set of tokens: its share of the score, and what evidence writes before one of its tokens."""
+    """One set of tokens: its share of the score, and how evidence writes one of them."""
 
     name: str
     weight: float
     prefix: str = ""
+    #: tokens are the message's own words
+    words: bool = True
 
 
 GROUPS = (
     Group("word", 1.0),
     Group("subject", 0.5, "subject "),
-    Group("sender", 0.6, "sender "),
-    Group("shape", 0.7),
+    Group("sender", 0.55, "sender "),
+    Group("shape", 0.7, words=False),
     Group("link", 0.7, "link "),
-    Group("markup", 0.6, "markup "),
+    Group("markup", 0.6, "markup ", words=False),
 )
 _SALTS = tuple(crc32(group.name.encode()) for group in GROUPS)
 

@@ -53,11 +53,17 @@ def header(mail: Mail) -> list[str]:
         f"From domain length {len(domain).bit_length()}",
         f"From name length {len(author.display).bit_length()}",
         f"Reply-To {_reply_to(mail, domain)}",
-        f"threading {'in-reply-to' in names:d}{mail.subject[:3].lower() == 're:':d}{'references' in names:d}",
+        _threading("in-reply-to" in names, "references" in names, mail.subject[:3].lower() == "re:"),
     )
     out += _identifiers(mail, domain)
     out += _structure(mail)
     return out
+
+
+def _threading(*signs: bool) -> str:
+    if not any(signs):
+        return "answers no mail"
+    return "answers a mail" if all(signs) else f"answers a mail by {signs[0]:d}{signs[1]:d}{signs[2]:d}"
 
 
 def _reply_to(mail: Mail, domain: str) -> str:
@@ -80,8 +86,8 @@ def _identifiers(mail: Mail, domain: str) -> list[str]:
         f"Message-ID {'of' if right.lower() == domain else 'not of'} the From domain",
         f"To addresses {to.count(b'@').bit_length()}",
         f"Cc addresses {mail.raw_header('cc')[:2000].count(b'@').bit_length()}",
-        f"To {'un' * (b'undisclosed' in to.lower())}disclosed",
-        f"To {'named' if to.find(b'<') > 2 else 'bare'}",
+        f"To {'un' * (b'undisclosed' in to.lower())}disclosed recipients",
+        f"To {'with' if to.find(b'<') > 2 else 'without'} a name",
         f"zone {zone[0] if zone else 'missing'}",
     )
     return out
