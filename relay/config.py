@@ -78,6 +78,7 @@ def _workers(value: object) -> object:
     )
 
 
+_MAILBOX = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}$"
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Address = Annotated[str, BeforeValidator(_address)]
@@ -261,6 +262,18 @@ class OutboxConfig(Section):
     concurrency: PositiveInt = Field(5, description="deliveries at once to one server")
 
 
+class NoticesConfig(Section):
+    """Who is told when a standing changes, once for each kind and hour; customers by their contact."""
+
+    server: Address | Literal[""] = Field("", description="HOST:PORT that takes the notices; empty: no mail")
+    tls: Literal["none", "starttls", "implicit"] = Field("none", description="to that server")
+    sender: str = Field("gatepost@relay.example", pattern=_MAILBOX, description="From of every notice")
+    staff: tuple[Annotated[str, Field(pattern=_MAILBOX)], ...] = Field((), description="told of every case")
+    webhook: str = Field("", description="https URL that gets every case as signed JSON; empty: none")
+    webhook_secret: Path = Field(Path("keys/webhook.secret"), description="signs it; one line")
+    templates: Path | Literal[""] = Field("", description="folder of texts that replace the shipped ones")
+
+
 class ConsoleConfig(Section):
     """The staff console and the API, behind the http listener."""
 
@@ -290,6 +303,7 @@ class Config(Section):
     upstream: UpstreamConfig = UpstreamConfig()
     policy: PolicyConfig = PolicyConfig()
     outbox: OutboxConfig = OutboxConfig()
+    notices: NoticesConfig = NoticesConfig()
     console: ConsoleConfig = ConsoleConfig()
     retention: Retention = Retention()
     #: the folder of the file; relative paths start here

@@ -17,6 +17,7 @@ import uvloop
 
 from relay import building, clock, scrape, sweep
 from relay import config as configuration
+from relay.authentication import Authentication
 from relay.binding import address_of, bind
 from relay.console import app as console
 from relay.console.server import settings
@@ -31,7 +32,6 @@ from relay.outbox.queue import Outbox
 from relay.pipeline import Pipeline
 from relay.routes import Routes
 from relay.signing import keys as signing_keys
-from relay.smtp.auth import Passwords
 from relay.smtp.connections import Connections
 from relay.smtp.listener import Event, Listener
 from relay.smtp.tls import Certificate
@@ -86,7 +86,8 @@ def compose(config: Config) -> Parts:
         config, building.screener(config), stamper, store, keyring, Forwarder(outbox, metrics)
     )
     pipeline.foreign = directory.foreign
-    passwords = Passwords(config.auth.hash_threads, config.auth.remember)
+    authentication = Authentication(config.auth, directory, pool, routes, store, keyring, metrics)
+    authentication.load()
     intake = Intake(config, store, keyring, building.ladder(config), metrics)
     return Parts(
         config=config,
@@ -99,7 +100,7 @@ def compose(config: Config) -> Parts:
         outbox=outbox,
         pool=pool,
         pipeline=pipeline,
-        submission=SubmissionDoor(config, directory, passwords, routes, pool, pipeline),
+        submission=SubmissionDoor(config, directory, authentication, pipeline),
         intake=intake,
         feedback=FeedbackDoor(config, intake),
         certificate=building.certificate(config),
@@ -216,8 +217,11 @@ class Daemon:
     def _heard(self, heard: Sequence[changes.Change]) -> None:
         """Forget suppressions that changed, and read the customers' keys again; files, so off the loop."""
         self.parts.submission.recipients.heard(heard)
-        if any(change.kind == changes.DKIM for change in heard):
-            asyncio.get_running_loop().run_in_executor(None, self.parts.customers.load)
+        kinds, loop = {change.kind for change in heard}, asyncio.get_running_loop()
+        if changes.DKIM in kinds:
+            loop.run_in_executor(None, self.parts.customers.load)
+        if kinds & {changes.SERVER, changes.CUSTOMER}:
+            loop.run_in_executor(None, self.parts.submission.authentication.load)
 
     def _note(self, event: Event, listener: str) -> None:
         sessions = self.parts.metrics.sessions.labels(listener)

@@ -17,21 +17,18 @@ from relay.smtp.auth import Busy
 from relay.store import logins
 from relay.store.answers import Answer
 from relay.store.recipients import Recipients, is_unknown
-from relay.upstream.errors import Unreachable
 from screening.rules.identity import sender_allowed
 
 if TYPE_CHECKING:
+    from relay.authentication import Authentication
     from relay.config import Config
     from relay.model import Account
     from relay.pipeline import Pipeline
-    from relay.routes import Routes
-    from relay.smtp.auth import Passwords
     from relay.smtp.content import Content
     from relay.smtp.grammar import MailFrom, RcptTo
     from relay.smtp.reply import Reply
     from relay.smtp.session import Session
     from relay.store.directory import Directory
-    from relay.upstream.pool import Pool
 
 
 @dataclass(slots=True)
@@ -61,16 +58,14 @@ class SubmissionDoor:
         self,
         config: Config,
         directory: Directory,
-        passwords: Passwords,
-        routes: Routes,
-        pool: Pool,
+        authentication: Authentication,
         pipeline: Pipeline,
     ) -> None:
         self.config = config
         self.directory = directory
-        self.passwords = passwords
-        self.routes = routes
-        self.pool = pool
+        self.authentication = authentication
+        self.routes = authentication.routes
+        self.pool = authentication.pool
         self.pipeline = pipeline
         self.logins = logins.Batch(pipeline.store)
         self.recipients = Recipients(pipeline.store, pipeline.keyring)
@@ -82,52 +77,21 @@ class SubmissionDoor:
     # --- AUTH
 
     async def authenticate(self, session: Session, login: str, password: str, mechanism: str) -> Reply:
-        """Check a login against our store, or on the customer's server where it keeps the passwords."""
-        account = await self.directory.account(login)
+        """Check a login, and keep when, from where and how it was tried."""
+        account: Account | None = None
         try:
-            reply = await self._judge_login(session, account, login, password)
+            reply, account = await self.authentication.judge(login, password, session.peer_ip)
         except Busy:
             reply = replies.LOGIN_BUSY
-        ok = reply.code == 235
-        if ok:
-            notes = _notes(session)
-            notes.password = password if account and account.server.auth is UpstreamAuth.PASSTHROUGH else ""
-        self.pipeline.metrics.emit(
-            LoginTried(
-                login[:254], ok, mechanism, session.peer_ip, "" if ok else f"{reply.code} {reply.status}"
-            )
-        )
-        if account and reply.code != 454:
+        ok = reply is replies.LOGGED_IN
+        if ok and account:
+            keeps = account.server.auth is UpstreamAuth.PASSTHROUGH
+            _notes(session).password = password if keeps else ""
+        why = "" if ok else f"{reply.code} {reply.status}"
+        self.pipeline.metrics.emit(LoginTried(login[:254], ok, mechanism, session.peer_ip, why))
+        if account:
             self.logins.add(logins.Login(account.id, clock.now(), session.peer_ip, mechanism, ok))
         return reply
-
-    async def _judge_login(
-        self, session: Session, account: Account | None, login: str, password: str
-    ) -> Reply:
-        own = [c.hash for c in account.credentials if c.hash] if account else []
-        passthrough = account is not None and account.server.auth is UpstreamAuth.PASSTHROUGH and not own
-        if account is not None and passthrough:
-            right = await self._ask_server(session, account, password)
-        else:
-            right = await self.passwords.verify(login, password, own)
-        if not right or account is None:
-            return replies.BAD_LOGIN
-        fingerprint = self.pipeline.keyring.fingerprint(login, password)
-        if any(c.blocked and c.fingerprint == fingerprint for c in account.credentials):
-            return replies.CREDENTIAL_BLOCKED
-        if account.effective.state is State.CLOSED:
-            return replies.ACCOUNT_CLOSED
-        return replies.LOGGED_IN
-
-    async def _ask_server(self, session: Session, account: Account, password: str) -> bool:
-        try:
-            answer = await self.pool.check_login(
-                self.routes(account.server), account.login, password, session.peer_ip
-            )
-        except Unreachable as error:
-            self._upstream_failed(account, error)
-            raise Busy from error
-        return answer.ok
 
     # --- the transaction
 

@@ -199,25 +199,45 @@ def list_credentials(context: Context, login: str, as_json: bool) -> None:
     click.echo("\n".join(table(rows, ("id", "state", "kind"))))
 
 
-def _block(context: Context, number: int, blocked: bool) -> None:
-    with context.begin() as tx:
-        accounts.block_credential(tx, clock.now(), number, blocked)
+def _block(context: Context, which: str, password_stdin: bool, blocked: bool) -> None:
+    now = clock.now()
+    if password_stdin:
+        password = _chosen_password(from_stdin=True)
+        fingerprint = context.keyring.fingerprint(which, password)
+        with context.begin() as tx:
+            number = accounts.block_fingerprint(tx, now, which, fingerprint).id
+            if not blocked:
+                accounts.block_credential(tx, now, number, blocked)
+    else:
+        if not which.isdigit():
+            raise click.UsageError("give the ID that `credential list` shows, or LOGIN with --password-stdin")
+        number = int(which)
+        with context.begin() as tx:
+            accounts.block_credential(tx, now, number, blocked)
     click.echo(f"credential {number} is {'blocked' if blocked else 'good again'}")
 
 
+_which = click.argument("which", metavar="ID|LOGIN")
+_by_password = click.option(
+    "--password-stdin", is_flag=True, help="WHICH is a login; the password is one line of standard input."
+)
+
+
 @credential.command("block")
-@click.argument("number", type=int, metavar="ID")
+@_which
+@_by_password
 @pass_context
 @reporting_errors
-def block(context: Context, number: int) -> None:
-    """Refuse this password from now on, even if the customer's server would take it."""
-    _block(context, number, blocked=True)
+def block(context: Context, which: str, password_stdin: bool) -> None:
+    """Refuse a password from now on, even if the customer's server would take it."""
+    _block(context, which, password_stdin, blocked=True)
 
 
 @credential.command("unblock")
-@click.argument("number", type=int, metavar="ID")
+@_which
+@_by_password
 @pass_context
 @reporting_errors
-def unblock(context: Context, number: int) -> None:
-    """Take this password again."""
-    _block(context, number, blocked=False)
+def unblock(context: Context, which: str, password_stdin: bool) -> None:
+    """Take a password again."""
+    _block(context, which, password_stdin, blocked=False)

@@ -249,8 +249,12 @@ class Relay:
     def client(self, login: str, password: str | None = None) -> smtplib.SMTP:
         """Return an ordinary client after STARTTLS and AUTH."""
         client = smtplib.SMTP(*self.address("submission"), timeout=PATIENCE_SECONDS)
-        client.starttls(context=self.trust())
-        client.login(login, self.passwords[login] if password is None else password)
+        try:
+            client.starttls(context=self.trust())
+            client.login(login, self.passwords[login] if password is None else password)
+        except BaseException:
+            client.close()
+            raise
         return client
 
     def __enter__(self) -> Self:
