@@ -23,7 +23,7 @@ from relay.model import Mode
 from relay.model import State as Standing
 from relay.outbox.attempt import Outcome, attempt
 from relay.outbox.envelope import WaitingEnvelope
-from relay.outbox.parcel import Why
+from relay.outbox.parcel import Screened, Why
 from relay.outbox.schedule import Paces, Servers
 from relay.outbox.spool import BodyLost
 from relay.store import accounts
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from relay.outbox.ledger import Ledger
     from relay.upstream.pool import Pool
     from relay.upstream.route import Route
+
+    Rescreen = Callable[[Row, WaitingEnvelope, bytes, Account], Awaitable[Screened]]
 
 #: A dead worker's messages come back after this long; a living one renews three times as often.
 LEASE = timedelta(seconds=60)
@@ -71,6 +73,9 @@ class Deliverer:
         self.metrics = metrics
         self.servers = Servers(at_once)
         self.paces = Paces(rates.PACE.interval_ns / 1e9)
+        #: screens and stamps what was taken unscreened; without it such mail waits
+        self.rescreen: Rescreen | None = None
+        self.hold_for = timedelta(days=7)
         #: staff have stopped all delivery
         self.braked: Callable[[], bool] = lambda: False
         self.possible_duplicates = 0
@@ -193,8 +198,10 @@ class Deliverer:
         except BodyLost as error:
             await self.ledger.settle(row, state=State.POISON, last=str(error))
             self.metrics.bug("outbox", error)
-        except StoreError:
-            return  # the lease ends, and it is tried again
+        except StoreError as error:
+            # the store's fault, or the disk's: the message is not to blame
+            later = micros(self.steady.now() + self.ledger.reports.schedule.first)
+            await self.ledger.settle(row, next_us=later, last=str(error))
         except Exception as error:  # noqa: BLE001 - the supervisor of attempts: a bug costs this message one life
             self.metrics.bug("outbox", error)
             later = micros(self.steady.now() + self.ledger.reports.schedule.first)
@@ -247,7 +254,11 @@ class Deliverer:
         self, row: Row, envelope: WaitingEnvelope, account: Account, server: Server, *, urgent: bool
     ) -> None:
         started = clock.monotonic()
-        body = await self.ledger.body(row)
+        body: bytes | None = await self.ledger.body(row)
+        if envelope.unscreened:
+            body = await self._screened(row, envelope, body or b"", account)
+        if body is None:
+            return
         try:
             route = self.routes(server)
         except ConfigError as error:
@@ -262,6 +273,25 @@ class Deliverer:
         self.possible_duplicates += outcome.in_doubt
         await self.ledger.record(row, envelope, body, outcome)
         self._emit(row, account.login, outcome, clock.monotonic() - started)
+
+    async def _screened(
+        self, row: Row, envelope: WaitingEnvelope, body: bytes, account: Account
+    ) -> bytes | None:
+        """Return the stamped message; None after doing what screening says instead. Never the body as is."""
+        judged = Screened("later", reason="screening is not to be had")
+        if self.rescreen is not None:
+            judged = await self.rescreen(row, envelope, body, account)
+        match judged.action:
+            case "deliver":
+                return b"".join(judged.pieces)
+            case "hold":
+                await self.ledger.hold(row, envelope, judged, self.hold_for)
+            case "refuse":
+                await self.ledger.give_up(row, envelope, "5.7.1", judged.reason)
+            case _:
+                outcome = Outcome(envelope.waiting, last=judged.reason or "not screened")
+                await self.ledger.record(row, envelope, body, outcome)
+        return None
 
     def _emit(self, row: Row, login: str, outcome: Outcome, seconds: float) -> None:
         left = row.recipients - outcome.delivered - outcome.failed

@@ -61,6 +61,8 @@ class WaitingEnvelope:
     eight_bit: bool = False
     ret: str | None = None
     envid: str | None = None
+    #: the body is as the client sent it: it is screened and stamped before each attempt, never sent as it is
+    unscreened: bool = False
 
     @property
     def waiting(self) -> tuple[Recipient, ...]:
@@ -85,6 +87,7 @@ class WaitingEnvelope:
             "eight_bit": self.eight_bit,
             "ret": self.ret,
             "envid": self.envid,
+            "unscreened": self.unscreened,
         }
         return keyring.seal(PURPOSE, json.dumps(values, separators=(",", ":")).encode(), number.encode())
 

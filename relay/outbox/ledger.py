@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from policies import retry
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
     from relay.keyring import Keyring
     from relay.outbox.attempt import Outcome
     from relay.outbox.envelope import WaitingEnvelope
+    from relay.outbox.parcel import Screened
     from relay.outbox.report import Reports
     from relay.outbox.spool import Spool
     from relay.store.engine import Store
     from relay.store.outbox import Row
 
 RECORD_SECONDS = 1.0
+#: So long before held mail expires its sender hears of it.
+NOTICE = timedelta(days=1)
 
 
 class Ledger:
@@ -90,6 +94,40 @@ class Ledger:
     async def settle(self, row: Row, reports: Sequence[tuple[Row, bytes]] = (), **values: object) -> bool:
         """Write these columns and end the lease; False when somebody else has the message now."""
         return await self._written(lambda tx: rows.settle(tx, row, **values) and _add(tx, reports))
+
+    async def hold(
+        self, row: Row, envelope: WaitingEnvelope, screened: Screened, hold_for: timedelta
+    ) -> None:
+        """Keep a message for staff that was waiting to be screened, stamped; its sender is told."""
+        now = self.steady.now()
+        body = b"".join(screened.pieces)
+        ready = replace(envelope, unscreened=False)
+        told = self.reports.about(row, ready, body, (Kind.HELD,), now, now + hold_for)
+        sealed = None if row.in_file else self.spool.seal(row.id, [body])
+        if row.in_file:
+            await self.spool.keep(row.id, [body])
+        values: dict[str, object] = {
+            "state": rows.State.HELD,
+            "reason": Why.HELD,
+            "at_us": micros(now),
+            "deadline_us": micros(now + max(hold_for - NOTICE, hold_for / 2)),
+            "envelope": ready.seal(self.keyring, row.id),
+            "size": len(body),
+            "last": screened.reason,
+            "score": screened.score,
+            "hits": list(screened.hits),
+            "told": False,
+        }
+
+        def work(tx: Connection) -> bool:
+            if not rows.settle(tx, row, **values):
+                return False
+            if sealed is not None:
+                rows.replace_body(tx, row.id, sealed)
+            return _add(tx, told)
+
+        await self._written(work)
+        self.wake.set()
 
     async def finish(self, row: Row, told: Sequence[tuple[Row, bytes]] = ()) -> None:
         """Delete a message with nothing left to do, then its file."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from relay.clock import micros, moment
@@ -17,7 +16,7 @@ from relay.store import outbox as rows
 from relay.store.outbox import Claim, Row, State
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from sqlalchemy import Connection
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 SWEEP_SECONDS = 15.0
 BATCH = 50
-#: So long before held mail expires its sender hears of it.
-NOTICE = timedelta(days=1)
 
 
 class Overdue:

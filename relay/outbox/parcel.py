@@ -24,6 +24,21 @@ class Why(StrEnum):
     STANDING = "standing"  #: its sender may not send at the moment
     REPORT = "report"  #: a notification of ours
     HELD = "held"  #: staff look first
+    UNSCREENED = "unscreened"  #: screening failed; it is tried again before anything goes out
+
+
+@dataclass(frozen=True, slots=True)
+class Screened:
+    """What screening says at last of a message that was taken unscreened."""
+
+    #: deliver, hold, refuse; anything else: not yet
+    action: str
+    #: the stamped message, for deliver and hold
+    pieces: Sequence[bytes] = ()
+    #: for staff, and for the sender of what is refused
+    reason: str = ""
+    score: float = 0.0
+    hits: Sequence[dict[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

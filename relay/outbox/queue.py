@@ -16,8 +16,8 @@ from relay.outbox import bounce
 from relay.outbox.attempt import Outcome, answered
 from relay.outbox.deliver import Deliverer
 from relay.outbox.envelope import Recipient, WaitingEnvelope
-from relay.outbox.ledger import Ledger
-from relay.outbox.overdue import NOTICE, Overdue
+from relay.outbox.ledger import NOTICE, Ledger
+from relay.outbox.overdue import Overdue
 from relay.outbox.parcel import Parcel, Why
 from relay.outbox.report import Reports
 from relay.outbox.spool import ROW_BYTES, Full, Spool
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Full", "Outbox", "Parcel", "Recipient", "WaitingEnvelope", "Why"]
 
 ORPHANS = 500
+#: Mail whose server has not been asked yet, and of it what may go at once.
+NOT_TRIED = (Why.QUEUE, Why.PACED, Why.HELD, Why.UNSCREENED)
+AT_ONCE = (Why.QUEUE, Why.PACED)
 DOUBT_SECONDS = 0.25
 #: An answer in doubt is waited for 10 minutes; then its lease ends soon.
 LATE = timedelta(minutes=11)
@@ -75,6 +78,7 @@ class Outbox:
         self.reports = Reports(config.hostname, keyring, self.spool, schedule_of(config))
         self.ledger = Ledger(store, keyring, self.spool, self.reports)
         self.deliverer = Deliverer(self.ledger, pool, routes, metrics, config.outbox.concurrency)
+        self.deliverer.hold_for = self.hold_for
         self.overdue = Overdue(self.ledger, metrics, self.hold_for)
         #: whether any answer may be in doubt: only then is the store asked about each message
         self.doubtful = True
@@ -99,7 +103,7 @@ class Outbox:
         Full (452 4.3.1) or StoreError (451): nothing was taken. Run it shielded from the loss of the client.
         """
         now = self.ledger.steady.now()
-        begins = now if parcel.why in (Why.QUEUE, Why.PACED) else now + self.reports.schedule.first
+        begins = now if parcel.why in AT_ONCE else now + self.reports.schedule.first
         schedule = self.reports.schedule
         row = self._row(parcel, State.WAITING, micros(begins), min(schedule.delay_notice, schedule.lifetime))
         if late is not None:
@@ -109,7 +113,7 @@ class Outbox:
             task = asyncio.get_running_loop().create_task(self._await_late(row, parcel, late))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
-        elif parcel.why in (Why.QUEUE, Why.PACED):
+        elif parcel.why in AT_ONCE:
             self.ledger.wake.set()
         return queue_id
 
@@ -144,7 +148,7 @@ class Outbox:
             recipients=len(parcel.envelope.waiting),
             envelope=parcel.envelope.seal(self.keyring, parcel.id),
             in_file=parcel.size > ROW_BYTES,
-            attempts=0 if parcel.why in (Why.QUEUE, Why.PACED, Why.HELD) else 1,
+            attempts=0 if parcel.why in NOT_TRIED else 1,
             last=parcel.note,
             score=parcel.score,
             hits=list(parcel.hits),

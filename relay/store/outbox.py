@@ -75,6 +75,11 @@ def add(tx: Connection, row: Row, sealed_body: bytes | None) -> None:
         tx.execute(_INSERT_BODY, {"id": row.id, "sealed": sealed_body})
 
 
+def replace_body(tx: Connection, number: str, sealed: bytes) -> None:
+    """Put another body in the place of a message's."""
+    tx.execute(update(_body).where(_body.c.id == number).values(sealed=sealed))
+
+
 def body(tx: Connection, number: str) -> bytes | None:
     """Return the sealed body of a message whose body is a row."""
     sealed = tx.execute(select(_body.c.sealed).where(_body.c.id == number)).scalar()
