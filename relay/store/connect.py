@@ -99,19 +99,27 @@ def connect(url: URL, *, read_only: bool, size: int) -> Engine:
 _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
+#: A commit is on the disk before it is answered; 16 MiB of pages in memory, a log no longer than 64 MiB; what
+#: was deleted is overwritten where that costs nothing.
+_PRAGMAS = (
+    *("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"),
+    *("cache_size=-16384", "journal_size_limit=67108864", "secure_delete=FAST"),
+)
+
+
 def _prepare_sqlite(engine: Engine, *, read_only: bool) -> None:
     """Begin for ourselves: the driver's own way leaves a SELECT outside the transaction that follows it."""
 
     @event.listens_for(engine, "connect")
     def _(connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
-            connection.execute(f"PRAGMA {pragma}")
-        # 16 MiB of pages, a log no longer than 64 MiB; what was deleted is overwritten where that is free
-        for pragma in ("cache_size=-16384", "journal_size_limit=67108864", "secure_delete=FAST"):
-            connection.execute(f"PRAGMA {pragma}")
-        if read_only:
-            connection.execute("PRAGMA query_only=ON")
+        try:
+            for pragma in _PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}")
+            if read_only:
+                connection.execute("PRAGMA query_only=ON")
+        except sqlite3.Error as error:  # not a database, or locked: nobody else would wrap it
+            raise OperationalError("PRAGMA", None, error) from error
 
     @event.listens_for(engine, "begin")
     def _(connection: Any) -> None:

@@ -81,6 +81,8 @@ class Store:
         except TimeoutError:
             if job.cancel():
                 raise StoreError("the store is busy") from None
+            if job.done.done():  # at the very last moment
+                return job.done.result()
             raise OutcomeUnknown("the store has not answered yet") from None
         except asyncio.CancelledError:
             job.cancel()

@@ -117,10 +117,15 @@ class Writer:
 
     def _run(self) -> None:
         while (group := self._next_group()) is not None:
-            if group:
-                self._commit(group)
-            else:
-                self._probe()
+            try:
+                if group:
+                    self._commit(group)
+                else:
+                    self._probe()
+            except BaseException as error:  # noqa: BLE001 - whatever happens, the next group has a writer
+                self._note_fault(error)
+                undone = [job for job in group if not job.done.done()]
+                self._settle(undone, OutcomeUnknown(describe(error)))
 
     def _next_group(self) -> list[Job[Any]] | None:
         """Return the next jobs, none when it is time for a probe, None at the end."""
@@ -239,8 +244,9 @@ class Writer:
             job.done.set_exception(ours(error))
 
     def _lose(self, job: Job[Any], error: BaseException) -> None:
-        if job.lost is not None and isinstance(ours(error), StoreError):
-            job.lost()
+        lost, job.lost = job.lost, None  # once, also if it raises itself
+        if lost is not None and isinstance(ours(error), StoreError):
+            lost()
             return
         self.lost += 1
         _log.error("a write that nobody waits for was lost: %s", describe(error))

@@ -206,6 +206,39 @@ def fill(tx: Connection) -> None:
         add(tx, "x" * 5000 + str(number))
 
 
+async def test_a_file_that_is_no_database_is_an_error_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "gatepost.db").write_bytes(b"not a database, whatever its name says" * 100)
+    store = Store("sqlite:///gatepost.db", tmp_path)
+    with pytest.raises(StoreError, match="not a database"):
+        store.migrate()
+    with pytest.raises(StoreError, match="not a database"):
+        await store.write(add)
+    with pytest.raises(StoreError, match="not a database"):
+        await store.query(lambda tx: tx.execute(select(counter)).all())
+    assert not store.healthy
+    store.close()
+
+
+async def test_no_work_whatever_it_does_ends_the_writer(on_sqlite: Store) -> None:
+    def leave(_: Connection) -> None:
+        raise SystemExit
+
+    def broken_callback() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(StoreError):
+        await on_sqlite.write(leave)
+    on_sqlite.write_later(lambda tx: tx.execute(text("SELECT * FROM nowhere")), lost=broken_callback)
+    await on_sqlite.write(add)
+    names = await on_sqlite.query(lambda tx: set(tx.execute(select(counter.c.name)).scalars()))
+    assert names == {"a", *schema.COUNTERS}
+
+
+def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="No such file"):
+        Store("sqlite:///nowhere/gatepost.db", tmp_path)
+
+
 async def test_a_full_disk_is_an_error_and_passes(on_sqlite: Store) -> None:
     def pages(most: int) -> None:
         connection = on_sqlite._engine.raw_connection()
