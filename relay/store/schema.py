@@ -209,7 +209,8 @@ message = Table(
     _words("ruleset"),
     _json("stages", "{}"),
     Index(None, "account_id", "at_us"),
-    Index(None, "at_us"),
+    # covers the charts: counts by decision are read without the rows
+    Index(None, "at_us", "action", "customer_id"),
 )
 
 # Counters of an account in buckets of ten minutes of arrival.
@@ -323,6 +324,29 @@ decision = Table(
     Column("set_by", Words, nullable=False),
     Index(None, "level", "subject_id", "at_us"),
     Index(None, "at_us"),
+)
+
+# What customers and staff were told of a case, by which way: once for each kind and hour.
+notice = Table(
+    "notice",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("case_id", Words, nullable=False),
+    Column("level", Words, nullable=False),
+    Column("subject_id", BigInteger, nullable=False),
+    Column("kind", Words, nullable=False),
+    # customer, staff or webhook
+    Column("channel", Words, nullable=False),
+    # whole hours since 1970 UTC
+    Column("hour", BigInteger, nullable=False),
+    _moment("at_us"),
+    # waiting, sent, given up
+    Column("state", Words, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    _moment("next_us"),
+    _words("last"),
+    Index(None, "level", "subject_id", "kind", "channel", "hour", unique=True),
+    Index(None, "state", "next_us"),
 )
 
 suppression = Table(
