@@ -233,20 +233,22 @@ class Writer:
         return []
 
     def _settle(self, jobs: list[Job[Any]], failure: RelayError | None = None) -> None:
-        """Give every job its outcome."""
+        """Give every job its outcome, then say what was lost."""
+        lost: list[tuple[Job[Any], BaseException]] = []
         for job in jobs:
             error = failure or job.error
             if error is None:
                 job.done.set_result(job.result)
                 continue
             if not job.waited_for:
-                self._lose(job, error)
+                lost.append((job, error))
             job.done.set_exception(ours(error))
+        for job, error in lost:
+            self._lose(job, error)
 
     def _lose(self, job: Job[Any], error: BaseException) -> None:
-        lost, job.lost = job.lost, None  # once, also if it raises itself
-        if lost is not None and isinstance(ours(error), StoreError):
-            lost()
+        if job.lost is not None and isinstance(ours(error), StoreError):
+            job.lost()
             return
         self.lost += 1
         _log.error("a write that nobody waits for was lost: %s", describe(error))
