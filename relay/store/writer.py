@@ -233,18 +233,19 @@ class Writer:
         return []
 
     def _settle(self, jobs: list[Job[Any]], failure: RelayError | None = None) -> None:
-        """Give every job its outcome, then say what was lost."""
-        lost: list[tuple[Job[Any], BaseException]] = []
-        for job in jobs:
-            error = failure or job.error
-            if error is None:
-                job.done.set_result(job.result)
-                continue
-            if not job.waited_for:
-                lost.append((job, error))
-            job.done.set_exception(ours(error))
-        for job, error in lost:
-            self._lose(job, error)
+        """Say what was lost, then give every job its outcome, whatever those who heard of a loss do."""
+        try:
+            for job in jobs:
+                error = failure or job.error
+                if error is not None and not job.waited_for:
+                    self._lose(job, error)
+        finally:
+            for job in jobs:
+                error = failure or job.error
+                if error is None:
+                    job.done.set_result(job.result)
+                else:
+                    job.done.set_exception(ours(error))
 
     def _lose(self, job: Job[Any], error: BaseException) -> None:
         if job.lost is not None and isinstance(ours(error), StoreError):
