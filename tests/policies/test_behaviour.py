@@ -21,6 +21,17 @@ def seen(*sent: Sent, now: datetime = NOW) -> dict[str, int]:
     return behaviour.numbers(now)
 
 
+def test_a_message_of_which_nothing_is_known_is_one_recipient_that_was_not_relayed() -> None:
+    assert {name: value for name, value in seen(Sent(NOW, 1)).items() if value} == {
+        "messages_10m": 1,
+        "messages_1h": 1,
+        "attempts_10m": 1,
+        "attempts_1h": 1,
+        "attempts_24h": 1,
+    }
+    assert Sent(NOW, 1).to_reporters == 0
+
+
 def test_everything_of_one_message_is_counted_in_its_windows() -> None:
     numbers = seen(
         Sent(

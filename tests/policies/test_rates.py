@@ -53,6 +53,10 @@ def test_an_empty_bucket_fills_at_the_limits_pace(
     assert (bucket == empty) is (expected is not Take.TAKEN)
 
 
+def test_a_new_bucket_is_full() -> None:
+    assert Bucket() == Bucket(0)
+
+
 def test_reasons_name_the_limit() -> None:
     assert take(taken(10), 1, TEN, NOW)[1].reason == "account messages: 10 in 0:01:40 is used up"
     assert take(Bucket(), 11, TEN, NOW)[1].reason == "11 at once is more than account messages: 10 in 0:01:40"

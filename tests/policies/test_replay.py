@@ -122,6 +122,13 @@ def test_a_thief_who_was_slowed_down_before_is_locked_out_too() -> None:
     ]
 
 
+def test_a_thief_who_has_the_new_password_too_is_locked_out_again() -> None:
+    back = Moved(NOW + HOUR, 1, "active", set_by="ada")
+    again = spam(NOW + 2 * HOUR, 5, network="far", new_network=True)
+    (outcome,) = replay(SHIPPED, [*spam(NOW, 5, network="far", new_network=True), back, *again])
+    assert [one.decision.action.action for one in outcome.would] == [Move.BLOCK_CREDENTIAL] * 2
+
+
 def test_a_bounced_list_is_switched_off() -> None:
     bounces: list[Event] = [Bounced(NOW + HOUR + place * SECOND, 1, NOW) for place in range(25)]
     found = moves(mail(NOW, 90) + bounces)

@@ -158,6 +158,10 @@ def test_accounts_that_fall_together_are_the_servers_case(
     assert standing.falling_together(fallen, accounts) is expected
 
 
+def test_a_newcomer_is_active_and_has_no_past() -> None:
+    assert standing.StandingNow() == standing.StandingNow("active", 0, "app", False, False)  # noqa: FBT003
+
+
 def test_severity_rises_in_the_order_of_the_states() -> None:
     assert [state.severity for state in State] == [0, 1, 2, 3, 4]
     assert [state.timed for state in State] == [False, True, True, False, False]

@@ -1,0 +1,67 @@
+"""One notice: what happened to whom, why, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """What a notice is about; each has a template of its name for customers."""
+
+    WARN = "warn"
+    THROTTLE = "throttle"
+    DEACTIVATE = "deactivate"
+    SUSPEND = "suspend"
+    BLOCK_CREDENTIAL = "block_credential"
+    REINSTATE = "reinstate"
+
+
+class Channel(StrEnum):
+    """Who is told, and how."""
+
+    CUSTOMER = "customer"
+    STAFF = "staff"
+    WEBHOOK = "webhook"
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Everything that a template may say; no recipient and no complainer is ever among it."""
+
+    kind: Kind
+    case_id: str
+    at: datetime
+    level: str  #: account, server or customer
+    subject: str  #: login or name
+    customer: str
+    state: str
+    until: datetime | None
+    reason: str
+    #: what would lift it, "" where nothing needs to be
+    lifts: str = ""
+    set_by: str = ""
+    brand: str = ""
+    phone: str = ""
+    numbers: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+_BY_STATE = {
+    "active": Kind.REINSTATE,
+    "throttled": Kind.THROTTLE,
+    "deactivated": Kind.DEACTIVATE,
+    "suspended": Kind.SUSPEND,
+}
+
+
+def kind_of(before: str, after: str, evidence: Mapping[str, Any]) -> Kind | None:
+    """Return what a case is to its customer; None where nobody is told (closed, or nothing changed)."""
+    action = evidence.get("action")
+    if action == Kind.BLOCK_CREDENTIAL and not evidence.get("held_back"):
+        return Kind.BLOCK_CREDENTIAL
+    if before != after:
+        return _BY_STATE.get(after)
+    return Kind.WARN if action == Kind.WARN else None

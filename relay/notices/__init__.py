@@ -1,0 +1,1 @@
+"""What customers, staff and their programs are told when a standing changes."""

@@ -1,0 +1,168 @@
+"""Tells customers, staff and their programs what became of a standing: from the store, by mail and webhook.
+
+A notice is derived from its case, waits in the store and is marked when it was taken, so that a crash in
+between tells it twice (with the same Message-ID or case id) rather than never. The channels do not wait for
+each other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from jinja2 import TemplateError
+
+from relay import clock
+from relay.errors import ConfigError, Fault, RelayError
+from relay.model import Tls
+from relay.notice import Channel
+from relay.notices import message, webhook
+from relay.notices.templates import Templates
+from relay.notices.webhook import Hook
+from relay.store import notices
+from relay.upstream.route import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from relay.config import Config
+    from relay.metrics import Metrics
+    from relay.store.engine import Store
+    from relay.store.notices import Due
+    from relay.upstream.pool import Pool
+
+POLL_SECONDS = 1.0
+#: cases older than this, from before a restart, are told no more
+CATCH_UP = timedelta(hours=1)
+#: a case may be committed so late
+_LATE = timedelta(seconds=10)
+#: one notice by mail, connection and all
+_MAIL_SECONDS = 60.0
+
+
+class Noticer:
+    """Derives, sends and marks; one in the control process."""
+
+    def __init__(self, config: Config, store: Store, pool: Pool) -> None:
+        """Read templates and secret; ConfigError with every fault at once."""
+        own = config.notices
+        self._config = own
+        self._store = store
+        self._pool = pool
+        self._seen: datetime | None = None
+        self._templates = Templates.load(config.path(own.templates) if own.templates else None)
+        self._hook = _hook(config) if own.webhook else None
+        self._route = Route("notices", (own.server,), Tls(own.tls)) if own.server else None
+        self.channels = tuple(self._channels())
+
+    def _channels(self) -> Iterable[Channel]:
+        if self._route:
+            yield Channel.CUSTOMER
+            if self._config.staff:
+                yield Channel.STAFF
+        if self._hook:
+            yield Channel.WEBHOOK
+
+    async def tell(self, now: datetime) -> int:
+        """Tell what is to be told now; how many notices were tried."""
+        if not self.channels:
+            return 0
+        since = self._seen or now - CATCH_UP
+        await self._store.write(lambda tx: notices.derive(tx, since, now, self.channels))
+        self._seen = now - _LATE
+        waiting = await self._store.query(lambda tx: notices.due(tx, now))
+        async with asyncio.TaskGroup() as tasks:
+            for channel in Channel:
+                tasks.create_task(self._one_by_one([one for one in waiting if one.channel is channel]))
+        return len(waiting)
+
+    async def _one_by_one(self, waiting: list[Due]) -> None:
+        for one in waiting:
+            fault = await self._deliver(one)
+            await self._store.write(partial(_settle, one=one, now=clock.now(), fault=fault))
+
+    async def _deliver(self, one: Due) -> str:
+        """Return "" when it was taken, or why not."""
+        match one.channel:
+            case Channel.CUSTOMER:
+                contact = message.address(one.contact)
+                return await self._mail(one, str(one.notice.kind), [contact]) if contact else ""
+            case Channel.STAFF:
+                return await self._mail(one, "staff", list(self._config.staff))
+            case Channel.WEBHOOK:
+                return await self._post(one)
+
+    async def _mail(self, one: Due, template: str, recipients: list[str]) -> str:
+        if self._route is None:
+            return "no server for notices is configured"
+        try:
+            subject, text = self._templates.render(template, one.notice)
+        except (TemplateError, TypeError, ValueError) as error:  # a branch that the sample did not take
+            return f"template {template}: {error}"[:200]
+        sender = self._config.sender
+        mail = message.compose(
+            one.notice, one.channel, subject, text, sender=sender, recipients=recipients, now=one.notice.at
+        )
+        transaction = self._pool.transaction(self._route)
+        try:
+            async with asyncio.timeout(_MAIL_SECONDS):
+                reply = await transaction.mail(sender)
+                if reply.ok:
+                    answers = [await transaction.rcpt(recipient) for recipient in recipients]
+                    # one member of staff who left does not keep it from the others
+                    reply = next((answer for answer in answers if answer.ok), answers[0])
+                if reply.ok:
+                    reply = await transaction.data([mail])
+        except (RelayError, TimeoutError) as error:
+            return f"{type(error).__name__}: {error}"[:200]
+        finally:
+            await transaction.abandon()
+        return "" if reply.ok else f"{reply.code} {reply.text}"[:200]
+
+    async def _post(self, one: Due) -> str:
+        if self._hook is None:
+            return "no webhook is configured"
+        body = message.payload(one.notice)
+        signature = message.sign(self._hook.secret, body, int(clock.now().timestamp()))
+        status = await webhook.post(self._hook.url, body, {"Gatepost-Signature": signature})
+        return "" if 200 <= status < 300 else f"answered {status}" if status else "gave no answer"
+
+
+def _settle(tx: Connection, *, one: Due, now: datetime, fault: str) -> None:
+    if fault:
+        notices.failed(tx, one, now, fault)
+    else:
+        notices.sent(tx, one.id)
+
+
+async def tell_forever(noticer: Noticer, metrics: Metrics) -> None:
+    """Tell what is to be told, every second."""
+    while True:
+        try:
+            await noticer.tell(clock.now())
+        except* RelayError as group:
+            metrics.bug("notices", group)
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _hook(config: Config) -> Hook:
+    own, path = config.notices, config.path(config.notices.webhook_secret)
+    faults = []
+    if wrong := webhook.fault_of(own.webhook):
+        faults.append(Fault("notices.webhook", own.webhook, wrong))
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        secret = b""
+        faults.append(Fault("notices.webhook_secret", str(path), error.strerror or "cannot be read"))
+    else:
+        if len(secret) < 16:
+            faults.append(Fault("notices.webhook_secret", str(path), "must hold at least 16 characters"))
+    if faults:
+        raise ConfigError(faults)
+    return Hook(own.webhook, secret)

@@ -1,0 +1,147 @@
+"""Notices that wait to be told: derived from cases, so that none can be forgotten and none comes twice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from relay.clock import micros
+from relay.errors import NotFound
+from relay.model import Level, Mode
+from relay.notice import Channel, Kind, Notice, kind_of
+from relay.store import accounts, decisions
+from relay.store.schema import decision as _decision
+from relay.store.schema import notice as _notice
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from sqlalchemy import Connection, RowMapping
+
+    from relay.model import Customer
+    from relay.store.decisions import Case
+
+WAITING, SENT, GIVEN_UP = "waiting", "sent", "given up"
+#: pauses between tries; after the last the notice is given up
+RETRIES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 240, 720))
+HOUR_US = 3_600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """One notice to be told now."""
+
+    id: int
+    channel: Channel
+    attempts: int
+    #: the customer's contact address, or ""
+    contact: str
+    notice: Notice
+
+
+def derive(tx: Connection, since: datetime, now: datetime, channels: Collection[Channel]) -> int:
+    """Make the notices of every case since a moment and return how many are new.
+
+    At most one for each subject, kind, hour and channel.
+    """
+    made = 0
+    recent = select(_decision.c.case_id).where(_decision.c.at_us >= micros(since)).order_by(_decision.c.at_us)
+    for case_id in tx.execute(recent.limit(1000)).scalars().all():
+        case = decisions.case(tx, case_id)
+        kind = kind_of(case.from_state, case.to_state, case.evidence)
+        if kind is None or case.evidence.get("mode") == Mode.OBSERVE:
+            continue  # nothing that anybody feels
+        made += sum(_add(tx, case, kind, channel, now) for channel in channels)
+    return made
+
+
+def due(tx: Connection, now: datetime, most: int = 100) -> list[Due]:
+    """Return the waiting notices whose time has come, oldest first, with all that they say."""
+    rows = tx.execute(
+        select(_notice)
+        .where(_notice.c.state == WAITING, _notice.c.next_us <= micros(now))
+        .order_by(_notice.c.next_us, _notice.c.id)
+        .limit(most)
+    )
+    return [_due(tx, row) for row in rows.mappings().all()]
+
+
+def sent(tx: Connection, number: int) -> None:
+    """Note that a notice was taken by whoever carries it on."""
+    tx.execute(update(_notice).where(_notice.c.id == number).values(state=SENT, last=""))
+
+
+def failed(tx: Connection, one: Due, now: datetime, why: str) -> None:
+    """Note a failed try; after the last one the notice is given up."""
+    if one.attempts >= len(RETRIES):
+        values: dict[str, str | int] = {"state": GIVEN_UP, "last": why}
+    else:
+        values = {"attempts": one.attempts + 1, "next_us": micros(now + RETRIES[one.attempts]), "last": why}
+    tx.execute(update(_notice).where(_notice.c.id == one.id).values(**values))
+
+
+def purge(tx: Connection, before: datetime) -> int:
+    """Delete what was told, or given up, before a moment."""
+    statement = delete(_notice).where(_notice.c.state != WAITING, _notice.c.at_us < micros(before))
+    return tx.execute(statement).rowcount
+
+
+def _add(tx: Connection, case: Case, kind: Kind, channel: Channel, now: datetime) -> int:
+    make = sqlite.insert if tx.dialect.name == "sqlite" else postgresql.insert
+    row = make(_notice).values(
+        case_id=case.id,
+        level=str(case.level),
+        subject_id=case.subject_id,
+        kind=str(kind),
+        channel=str(channel),
+        hour=micros(case.at) // HOUR_US,
+        at_us=micros(case.at),
+        state=WAITING,
+        next_us=micros(now),
+    )
+    return tx.execute(row.on_conflict_do_nothing()).rowcount
+
+
+def _due(tx: Connection, row: RowMapping) -> Due:
+    case = decisions.case(tx, row["case_id"])
+    subject, customer = _subject(tx, case)
+    given = case.evidence.get("numbers")
+    notice = Notice(
+        kind=Kind(row["kind"]),
+        case_id=case.id,
+        at=case.at,
+        level=str(case.level),
+        subject=subject,
+        customer=customer.name if customer else "",
+        state=str(case.to_state),
+        until=case.until,
+        reason=case.reason,
+        lifts=str(case.evidence.get("lifts", "")),
+        set_by=case.set_by,
+        brand=customer.brand if customer else "",
+        phone=customer.phone if customer else "",
+        numbers=given if isinstance(given, dict) else {},
+    )
+    contact = customer.contact if customer else ""
+    return Due(row["id"], Channel(row["channel"]), row["attempts"], contact, notice)
+
+
+def _subject(tx: Connection, case: Case) -> tuple[str, Customer | None]:
+    """Return the subject's name and its customer; of one that is gone, its number and nobody."""
+    try:
+        match case.level:
+            case Level.ACCOUNT:
+                account = accounts.account_by_id(tx, case.subject_id)
+                return account.login, account.customer
+            case Level.SERVER:
+                server = accounts.server_of(tx, case.subject_id)
+                return server.name, accounts.customer_by_id(tx, server.customer_id)
+            case Level.CUSTOMER:
+                customer = accounts.customer_by_id(tx, case.subject_id)
+                return customer.name, customer
+    except NotFound:
+        return f"number {case.subject_id}", None
