@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from screening.classify import model as models
-from screening.classify.features import GROUPS, slots, tokens
+from screening.classify.features import GROUPS, tokens
 from screening.plain import shown
 from screening.verdict import Hit
 
@@ -45,9 +45,9 @@ class Classifier:
     """Scores messages by one model; `refresh` picks up a model that training wrote meanwhile."""
 
     def __init__(self, model: Model, path: Path | None = None) -> None:
-        self._model = model
         self._path = path
         self._stamp = _stamp(path)
+        self._model = model
 
     @classmethod
     def load(cls, path: Path | None) -> Classifier:
@@ -80,21 +80,24 @@ class Classifier:
 
     def log_odds(self, mail: Mail) -> float:
         """Return the calibrated natural logarithm of spam : ham for this message."""
-        model = self._model
-        return model.log_odds(model.margin([slots(found, group) for group, found in enumerate(tokens(mail))]))
+        return self._judged(mail)[0]
 
     def hit(self, mail: Mail, found: Sequence[Hit] = ()) -> Hit:
         """Return the points of the calibrated odds, with the tokens that weighed most as evidence.
 
         `found` are the rules' hits on this mail: what the weak ones count twice is taken off.
         """
+        odds, names, weights = self._judged(mail)
+        score = points(odds)
+        evidence = explain(names, weights, odds) if score >= WORTH_EXPLAINING else ""
+        return Hit(RULE, round(score - overlap(odds, found), 2), evidence)
+
+    def _judged(self, mail: Mail) -> tuple[float, list[list[bytes]], list[list[int]]]:
+        """Return the log-odds, and the message's tokens with their weights by group."""
         model = self._model
         names = [list(group) for group in tokens(mail)]
-        places = [slots(group, number) for number, group in enumerate(names)]
-        odds = model.log_odds(model.margin(places))
-        score = points(odds)
-        evidence = explain(model, names, places, odds) if score >= WORTH_EXPLAINING else ""
-        return Hit(RULE, round(score - overlap(odds, found), 2), evidence)
+        weights = [model.weights_of(found, group) for group, found in enumerate(names)]
+        return model.log_odds(model.margin(weights)), names, weights
 
 
 def points(odds: float) -> float:
@@ -115,20 +118,17 @@ def overlap(odds: float, found: Sequence[Hit]) -> float:
     return weak * (1.0 - SHARE) * min(1.0, max(0.0, (high - odds) / (high - low)))
 
 
-def explain(
-    model: Model, found: Sequence[Sequence[bytes]], places: Sequence[Sequence[int]], odds: float
-) -> str:
-    """Return the tokens that raised the score most, as the message has them, and the probability."""
+def explain(names: Sequence[Sequence[bytes]], weights: Sequence[Sequence[int]], odds: float) -> str:
+    """Return the probability and the tokens that raised it most, as the message has them."""
     words: list[tuple[float, str]] = []
     shapes: list[tuple[float, str]] = []
-    for group, names, at in zip(GROUPS, found, places, strict=True):
-        value = group.weight / math.sqrt(len(names) or 1)
-        heaviest = sorted(zip(map(model.table.__getitem__, at), names, strict=True), reverse=True)
-        for weight, name in heaviest[:EVIDENCE_WORDS]:
-            if weight > 0:
+    for group, found, pulls in zip(GROUPS, names, weights, strict=True):
+        share = group.weight / math.sqrt(len(found) or 1)
+        for pull, name in sorted(zip(pulls, found, strict=True), reverse=True)[:EVIDENCE_WORDS]:
+            if pull > 0:
                 text = name.decode("utf-8", "replace")
                 written = f'{group.prefix}"{text}"' if group.words else f"{group.prefix}{text}"
-                (words if group.words else shapes).append((value * weight, written))
+                (words if group.words else shapes).append((share * pull, written))
     chosen = sorted(words, reverse=True)[:EVIDENCE_WORDS] + sorted(shapes, reverse=True)[:EVIDENCE_SHAPES]
     return shown(f"{chance(odds)}: {', '.join(text for _, text in chosen)}")
 

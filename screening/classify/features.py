@@ -68,12 +68,13 @@ GROUPS = (
     Group("link", 0.7, "link "),
     Group("markup", 0.6, "markup ", words=False),
 )
-_SALTS = tuple(crc32(group.name.encode()) for group in GROUPS)
+#: where each group starts its checksums, so that the same word has another place in another group
+SALTS = tuple(crc32(group.name.encode()) for group in GROUPS)
 
 
 def slots(tokens: Iterable[bytes], group: int) -> list[int]:
     """Return each token's place in the weight table, in the order given."""
-    return [found & (SLOTS - 1) for found in map(crc32, tokens, repeat(_SALTS[group]))]
+    return [found & (SLOTS - 1) for found in map(crc32, tokens, repeat(SALTS[group]))]
 
 
 def tokens(mail: Mail) -> tuple[set[bytes], ...]:

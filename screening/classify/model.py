@@ -14,10 +14,12 @@ import tempfile
 import zlib
 from array import array
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zlib import crc32
 
-from screening.classify.features import GROUPS, SLOTS, VERSION
+from screening.classify.features import GROUPS, SALTS, SLOTS, VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -63,14 +65,25 @@ class Model:
         scale = self.scale
         return [value * scale for value in self.table]
 
+    def weights_of(self, tokens: Iterable[bytes], group: int) -> list[int]:
+        """Return each token's entry of the table, in the order given."""
+        table = self.table
+        return [table[found & (SLOTS - 1)] for found in map(crc32, tokens, repeat(SALTS[group]))]
+
     def margin(self, groups: Iterable[Sequence[int]]) -> float:
-        """Return the signed distance from the border: below 0 ham, above 0 spam, beyond ±1 sure."""
-        weight_of = self.table.__getitem__
+        """Return the signed distance from the border: below 0 ham, above 0 spam, beyond ±1 sure.
+
+        `groups` are the tokens' entries of the table.
+        """
         total = 0.0
-        for weight, slots in zip(_WEIGHTS, groups, strict=True):
-            if slots:
-                total += weight * sum(map(weight_of, slots)) / math.sqrt(len(slots))
+        for weight, pulls in zip(_WEIGHTS, groups, strict=True):
+            if pulls:
+                total += weight * sum(pulls) / math.sqrt(len(pulls))
         return total * self.scale + self.bias
+
+    def margin_of(self, groups: Iterable[Sequence[int]]) -> float:
+        """Return the margin of slots, as examples keep them."""
+        return self.margin([list(map(self.table.__getitem__, slots)) for slots in groups])
 
     def log_odds(self, margin: float) -> float:
         """Return the calibrated natural logarithm of spam : ham."""

@@ -117,14 +117,18 @@ def _structure(mail: Mail) -> list[str]:
 
 
 def text(mail: Mail, folded: bytes, words: int) -> list[str]:
-    """Return phrases on length, capitals, digits and marks of text (UTF-8, folded) and subject."""
+    """Return phrases on length, capitals, digits and marks of text (UTF-8, folded) and subject.
+
+    A file with bare line feeds gives the same phrases as the message on the wire.
+    """
+    html = mail.html
     sample = folded[:_SAMPLE]
     length = len(sample) + 1
     subject = mail.subject[:400].encode("utf-8", "replace")
     subject_length = len(subject) + 1
     return [
-        f"text length {size(len(mail.text))}",
-        f"HTML length {size(len(mail.html))}",
+        f"text length {size(len(mail.folded))}",
+        f"HTML length {size(len(html) - html.count(chr(13)))}",
         f"quoted lines {mail.plain[:20_000].count(chr(10) + '>').bit_length()}",
         f"capitals {20 * _count(sample, _CAPITALS) // length}",
         f"digits {20 * _count(sample, _DIGITS) // length}",

@@ -40,6 +40,21 @@ def test_evidence_names_the_words_of_the_message_itself(model: Model) -> None:
     assert "kernel" not in hit.evidence
 
 
+def test_line_ends_of_a_file_do_not_change_the_score(model: Model) -> None:
+    wire = (
+        b"From: a@b.example\r\nTo: c@d.example\r\nContent-Type: text/html\r\n\r\n"
+        + b"<p>claim your\r\nprize</p>\r\n" * 60
+    )
+    classifier = Classifier(model)
+    assert classifier.hit(mail_of(wire)) == classifier.hit(mail_of(wire.replace(b"\r\n", b"\n")))
+
+
+def test_the_classifier_and_training_see_the_same(model: Model) -> None:
+    mail = letter(3001, spam=True)
+    example = example_of(mail, spam=True)
+    assert Classifier(model).log_odds(mail) == model.log_odds(model.margin_of(example.groups))
+
+
 def test_good_mail_gets_a_negative_score_and_needs_no_evidence(model: Model) -> None:
     hit = Classifier(model).hit(letter(2000, spam=False))
     assert LEAST <= hit.score < 0
