@@ -32,7 +32,7 @@ class Customers:
         self._signers: dict[str, tuple[int | None, Signer]] = {}
 
     def load(self) -> None:
-        """Read the list and the key files; a key that cannot be used is left out (its mail goes unsigned by it)."""
+        """Read the list and the key files; a key that cannot be used is left out, its mail goes unsigned."""
         with self._store.read() as tx:
             listed = dkim_keys.dkim_keys(tx)
         signers: dict[str, tuple[int | None, Signer]] = {}

@@ -27,7 +27,7 @@ def subject_id(tx: Connection, level: Level, name: str) -> int:
             return accounts.customer(tx, name).id
 
 
-def set_by_staff(
+def set_by_staff(  # noqa: PLR0913 - one argument a fact
     tx: Connection,
     now: datetime,
     level: Level,
@@ -41,7 +41,7 @@ def set_by_staff(
 ) -> Standing:
     """Set the standing of a login, server or customer and return it with its new case id.
 
-    NotFound; Conflict if `expected_version` (of the standing that was looked at) is no longer the current one.
+    NotFound; Conflict if `expected_version` (of the standing looked at) is no longer current.
     """
     number = subject_id(tx, level, name)
     before = standing_of(tx, level, number)

@@ -48,7 +48,8 @@ def test_an_event_is_one_line_and_its_numbers() -> None:
         metrics.emit(event)
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert [line["event"] for line in lines] == [
-        "message", "recipient_refused", "login", "report", "standing", "upstream_failed", "config_reloaded", "bug",
+        "message", "recipient_refused", "login", "report", "standing", "upstream_failed", "config_reloaded",
+        "bug",
     ]  # fmt: skip
     text = metrics.render().decode()
     for sample in (

@@ -102,6 +102,7 @@ class SmallDoor:
         self.calls.append("abandon")
 
     def answered(self, session: Session, *, heard: bool) -> None:
+        del session
         self.heard.append(heard)
 
 
