@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from relay.commands import accounts, customers, mail, outbox, reports, setup
+from relay.commands import accounts, copies, customers, mail, outbox, reports, setup
 from relay.commands.context import Context
 
 
@@ -27,7 +27,7 @@ def main(context: click.Context, path: Path) -> None:
 
 
 for _command in (
-    setup.init, setup.check, setup.serve,
+    setup.init, setup.check, setup.serve, copies.backup, copies.restore,
     customers.customer, customers.server, accounts.account, accounts.credential,
     mail.screen, mail.learn,
     outbox.outbox, outbox.held,

@@ -116,6 +116,28 @@ def set_password(context: Context, login: str, password_stdin: bool, as_json: bo
         click.echo(f"new password of {login}" + ("" if password_stdin else f": {password}   (shown once)"))
 
 
+@account.command("change")
+@click.argument("login")
+@click.option(
+    "--sender", "senders", multiple=True, metavar="PATTERN", help="May send as these, and no others."
+)
+@click.option(
+    "--class", "klass", type=click.Choice([str(value) for value in AccountClass]), help="Its class."
+)
+@pass_context
+@reporting_errors
+def change_account(context: Context, login: str, senders: tuple[str, ...], klass: str | None) -> None:
+    """Change whom an account may send as, or its class."""
+    if not senders and klass is None:
+        raise click.UsageError("give --sender or --class")
+    with context.begin() as tx:
+        if senders:
+            accounts.set_senders(tx, clock.now(), login, senders)
+        if klass is not None:
+            accounts.set_class(tx, clock.now(), login, AccountClass(klass))
+    click.echo(f"account {login} changed")
+
+
 @account.command("list")
 @click.option("--customer", "customer_name", default=None, metavar="NAME")
 @json_option

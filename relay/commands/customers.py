@@ -105,6 +105,20 @@ def add_customer(
     click.echo(f"customer {name} added; its server: {', '.join(hosts)}")
 
 
+@customer.command("change")
+@click.argument("name")
+@click.option(
+    "--mode", type=click.Choice([str(value) for value in Mode]), required=True, help="Whether decisions bite."
+)
+@pass_context
+@reporting_errors
+def change_customer(context: Context, name: str, mode: str) -> None:
+    """Change whether decisions about a customer's mail bite (enforce) or are only recorded (observe)."""
+    with context.begin() as tx:
+        accounts.set_mode(tx, clock.now(), name, Mode(mode))
+    click.echo(f"customer {name}: {mode}")
+
+
 @customer.command("list")
 @json_option
 @pass_context

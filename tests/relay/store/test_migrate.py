@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[3]
 def test_migrations_make_the_tables_of_the_schema(store: Store) -> None:
     with store.begin() as tx:
         context = MigrationContext.configure(tx, opts={"compare_type": False})
-        assert compare_metadata(context, schema.metadata) == []
+        differences = compare_metadata(context, schema.metadata)
+        assert differences == [], "run: python -m tests.relay.store.regenerate"
         assert migrate.revision(tx) == schema.REVISION
         assert set(tx.execute(select(schema.counter.c.name)).scalars()) == set(schema.COUNTERS)
 
