@@ -28,7 +28,7 @@ from relay.outbox.schedule import Paces, Servers
 from relay.outbox.spool import BodyLost
 from relay.store import accounts
 from relay.store import outbox as rows
-from relay.store.outbox import Claim, Due, Row, State
+from relay.store.outbox import URGENT, Claim, Due, Row, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -82,6 +82,11 @@ class Deliverer:
         self._leases: dict[str, float] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._suspect = False
+        self._stopping = False
+        #: servers that had more due mail than room
+        self._many: set[int] = set()
+        self._refills: set[asyncio.Task[bool]] = set()
+        self._claiming = asyncio.Lock()
         self._accounts: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
@@ -97,6 +102,7 @@ class Deliverer:
                     if not more:
                         await self._pause(POLL_SECONDS)
             except asyncio.CancelledError:
+                self._stopping = True
                 if self._running:
                     await asyncio.wait(self._running, timeout=DRAIN_SECONDS)
                 raise
@@ -106,7 +112,7 @@ class Deliverer:
     ) -> bool:
         try:
             return await work(tasks)
-        except StoreError:
+        except RelayError:
             await asyncio.sleep(POLL_SECONDS)
             return False
 
@@ -119,40 +125,52 @@ class Deliverer:
         self.ledger.wake.clear()
 
     async def _round(self, tasks: asyncio.TaskGroup) -> bool:
-        """Start what may start now; True when there may be more at once."""
+        """Look at all servers and start what may start now; True when there may be more at once."""
         if self.braked():
             return False
         now_us = micros(self.steady.now())
         started = 0
         for due in await self.store.query(lambda tx: rows.due(tx, now_us)):
-            for row, urgent in await self._claim(due, now_us):
-                self._start(tasks, row, urgent=urgent)
-                started += 1
+            started += await self._claim(tasks, due)
         return started > 0
 
-    async def _claim(self, due: Due, now_us: int) -> list[tuple[Row, bool]]:
-        urgent = due.next_us == rows.URGENT
-        room = self.servers.room(due.server_id, clock.monotonic())
-        only_urgent = urgent and room <= 0
-        if only_urgent:
-            room = self.servers.urgent_room(due.server_id)
-        room = min(room, AT_ONCE - len(self._running))
-        if room <= 0:
-            return []
-        until_us = now_us + LEASE // timedelta(microseconds=1)
-        wanted = Claim(self.ledger.worker, now_us, until_us, room, urgent_only=only_urgent)
-        found = await self.store.write(lambda tx: rows.claim(tx, due.server_id, wanted))
-        if due.suspects and not self._suspect and len(found) < room:
-            alone = replace(wanted, limit=1, suspects=True)
-            found += await self.store.write(lambda tx: rows.claim(tx, due.server_id, alone))
-        return [(row, urgent) for row in found]
+    async def _refill(self, tasks: asyncio.TaskGroup, server_id: int) -> bool:
+        """Start the next messages for a server that has many, without a look at all the others first."""
+        if not self.braked() and not self._stopping:
+            await self._claim(tasks, Due(server_id, URGENT + 1, suspects=False))
+        return True
 
-    def _start(self, tasks: asyncio.TaskGroup, row: Row, *, urgent: bool) -> None:
+    async def _claim(self, tasks: asyncio.TaskGroup, due: Due) -> int:
+        """Lease and start as many messages for one server as it has room for; return how many."""
+        async with self._claiming:
+            room = self.servers.room(due.server_id, clock.monotonic())
+            only_urgent = due.next_us == URGENT and room <= 0
+            if only_urgent:
+                room = self.servers.urgent_room(due.server_id)
+            room = min(room, AT_ONCE - len(self._running))
+            if room <= 0:
+                return 0
+            now_us = micros(self.steady.now())
+            until_us = now_us + LEASE // timedelta(microseconds=1)
+            wanted = Claim(self.ledger.worker, now_us, until_us, room, urgent_only=only_urgent)
+            found = await self.store.write(lambda tx: rows.claim(tx, due.server_id, wanted))
+            if len(found) < room:
+                self._many.discard(due.server_id)
+            else:
+                self._many.add(due.server_id)
+            if due.suspects and not self._suspect and len(found) < room:
+                alone = replace(wanted, limit=1, suspects=True)
+                found += await self.store.write(lambda tx: rows.claim(tx, due.server_id, alone))
+            for row in found:
+                self._start(tasks, row)
+            return len(found)
+
+    def _start(self, tasks: asyncio.TaskGroup, row: Row) -> None:
         suspect = row.deaths > 0
         self._suspect = self._suspect or suspect
         self._leases[row.id] = clock.monotonic() + LEASE.total_seconds()
         self.servers.started(row.server_id)
-        task = tasks.create_task(self._one(row, urgent=urgent))
+        task = tasks.create_task(self._one(row, urgent=row.next_us == URGENT))
         self._running.add(task)
 
         def ended(done: asyncio.Task[None]) -> None:
@@ -161,7 +179,11 @@ class Deliverer:
             self.servers.ended(row.server_id)
             if suspect:
                 self._suspect = False
-            self.ledger.wake.set()
+                self.ledger.wake.set()
+            if row.server_id in self._many and not self._stopping:
+                refill = tasks.create_task(self._guarded(lambda t: self._refill(t, row.server_id), tasks))
+                self._refills.add(refill)
+                refill.add_done_callback(self._refills.discard)
 
         task.add_done_callback(ended)
 

@@ -110,7 +110,7 @@ def rcpt(recipient: str, offered: Mapping[str, str], notify: Sequence[str], orcp
 def forward(verb: str, announced: str, values: Mapping[str, str]) -> bytes:
     """Return XCLIENT or XFORWARD with the attributes that the server announced, values as xtext."""
     names = announced.upper().split()
-    pairs = [f"{name}={xtext(value)[:255]}" for name, value in values.items() if name in names and value]
+    pairs = [f"{name}={xtext(value[:80])}" for name, value in values.items() if name in names and value]
     return f"{verb} {' '.join(pairs)}\r\n".encode() if pairs else b""
 
 
