@@ -149,7 +149,7 @@ class Limits(Section):
     connections_per_client: PositiveInt = Field(20, description="not logged in, per IPv4 address or IPv6 /64")
     connections_per_minute: PositiveInt = Field(60, description="not logged in, per client")
     sessions_per_account: PositiveInt = Field(50, description="logged in, at once")
-    connections: PositiveInt = Field(10000, description="in all, at once")
+    connections: PositiveInt = Field(20000, description="in all, at once; fewer where files are few")
     auth_failures_per_session: PositiveInt = Field(3, description="then 421")
     auth_failures_per_client: PositiveInt = Field(
         10, description="different wrong passwords per client in 15 min"

@@ -35,8 +35,10 @@ LOGIN_LETTERS = 254
 PASSWORD_OCTETS = 1024
 #: Waiting verifications per thread; one takes about 20 ms.
 _WAITING_PER_THREAD = 32
-#: Remembered passwords, known client addresses, counted clients: more are forgotten, oldest first.
+#: Remembered passwords and known client addresses: more are forgotten, oldest first.
 _REMEMBERED = 100_000
+#: Clients and logins whose failures are counted; each may hold a dozen.
+_COUNTED = 10_000
 _WINDOW_SECONDS = 15 * 60.0
 _KNOWN_SECONDS = 30 * 86_400.0
 #: What a login that is guessed at from many addresses costs an address that never logged in with it.
@@ -204,12 +206,12 @@ class Failures:
         wrong = self._wrong.setdefault(self._bucket(client, login, now), {})
         wrong[print_] = (login, now)
         _trim(wrong, self.most * 2)
-        _trim(self._wrong, _REMEMBERED)
+        _trim(self._wrong, _COUNTED)
         if not self._is_known(client, login, now):
             guesses = self._guessed.setdefault(login, {})
             guesses[print_] = now
             _trim(guesses, self.most * 8)
-            _trim(self._guessed, _REMEMBERED)
+            _trim(self._guessed, _COUNTED)
 
     def succeeded(self, client: str, login: str, now: float) -> None:
         """Remember that `login` works from `client`, and forget what its owner mistyped before."""

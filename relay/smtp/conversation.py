@@ -77,8 +77,7 @@ class Conversation(Wire):
             spoke_before = self.frames.waiting > 0
             line = await self.next_line(settings.command_seconds if trusted else settings.greeting_seconds)
             if self._owed and not spoke_before:
-                self._owed = False
-                self.listener.door.answered(self.client, heard=True)
+                self._answered(heard=True)
             await self._command(line)
             served += 1
             if served % _TURN_COMMANDS == 0 or self.must_pause:
@@ -89,11 +88,19 @@ class Conversation(Wire):
         try:
             await self.abandon()
             if self._owed:
-                self.listener.door.answered(self.client, heard=False)
+                self._answered(heard=False)
         finally:
             if self._slot is not None:
                 self.listener.shared.leave(self._slot)
                 self.listener.note(Event.DISCONNECTED)
+
+    def _answered(self, *, heard: bool) -> None:
+        self._owed = False
+        try:
+            self.listener.door.answered(self.client, heard=heard)
+        except Exception:
+            log.exception("session %s: the door failed", self.client.id)
+            self.listener.note(Event.BUG)
 
     def hung_up(self, reply: Reply | None) -> None:
         """Count why."""

@@ -18,6 +18,7 @@ def context(certificate: Path, key: Path) -> ssl.SSLContext:
     """Return a server context for a PEM pair, TLS 1.2 and newer; ConfigError if the pair cannot be used."""
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.num_tickets = 1  # a mail client opens one session at a time
     made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     try:
         made.load_cert_chain(certificate, key)

@@ -311,6 +311,8 @@ class Wire(SMTP):
         if certificate is None or self.transport is None or self.frames.waiting:
             raise HangUp(None)
         self.flush()
+        if self._lost or self._ended or self._writes.is_closing():
+            raise Gone
         if hello:
             # in two steps, so that TLS is in place: `start_tls` puts it there in the step between
             self.loop.call_soon(self.loop.call_soon, _hand_over, self._writes, hello)

@@ -224,3 +224,17 @@ async def test_without_a_certificate_there_is_no_starttls(services: Services) ->
         await client.reply()
         assert "STARTTLS" not in await client.ask("EHLO client.example")
         await client.expect("STARTTLS", "502")
+
+
+@pytest.mark.parametrize("how", ["close", "abort"])
+async def test_a_client_that_leaves_before_the_handshake_does_no_harm(service: Service, how: str) -> None:
+    for _ in range(5):
+        client = await greeted(service)
+        await client.send(b"STARTTLS\r\n")
+        if how == "close":
+            client.writer.close()
+        else:
+            client.writer.transport.abort()
+    async with asyncio.timeout(5):
+        while service.shared.open:  # noqa: ASYNC110 - a count that tells nobody
+            await asyncio.sleep(0.01)
