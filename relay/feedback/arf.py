@@ -43,6 +43,10 @@ _FOR = re.compile(rb"\bfor\s+<([^<>\s]{3,320})>")
 def parse(found: Sequence[Part]) -> Report | None:
     """Return the complaint that these parts are, None if they are none; never raises."""
     feedback = next((part for part in found if part.media == "message/feedback-report"), None)
+    if feedback is None and "feedback-report" in found[0].header.text("content-type").lower():
+        # some makers call the part text
+        texts = (part for part in found[1:] if part.media.startswith("text/"))
+        feedback = next((part for part in texts if header_of(part.data)[0].has("feedback-type")), None)
     if feedback is not None:
         return _arf(found, feedback)
     return _jmrp(found)
@@ -117,7 +121,8 @@ def _dialect(said: Header, inner: Header) -> str:
 def _recipients(said: Header, inner: Header) -> tuple[tuple[str, ...], str]:
     """Return who complained as the report says, else as the message inside shows, and which it was."""
     stated = [*said.texts("original-rcpt-to"), *said.texts("removal-recipient")]
-    named = [address_in(text) for text in stated if not _REDACTED.search(text)]
+    several = [one for text in stated[:_MOST_RECIPIENTS] for one in text[:4000].split(",")]
+    named = [address_in(one) for one in several[: 5 * _MOST_RECIPIENTS] if not _REDACTED.search(one)]
     if found := tuple(dict.fromkeys(filter(None, named)))[:_MOST_RECIPIENTS]:
         return found, "report"
     for name in _DELIVERED:

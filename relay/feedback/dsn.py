@@ -59,16 +59,17 @@ def parse(found: Sequence[Part], raw: bytes) -> Report | None:
     )
     statuses = tuple(_statuses(status.data)) if status else ()
     dialect = "rfc3464"
-    if not statuses:
+    if not any(one.recipient for one in statuses):
         text = "\n".join(part.text for part in found if part.media in ("text/plain", "text/html"))[
             :_SCANNED_BYTES
         ]
         if status is None and not _looks_like_bounce(top):
             return None
-        statuses, dialect = _from_library(raw), "flufl"
-        if not statuses:
-            statuses, dialect = tuple(_from_text(text, top)), "text"
-        statuses = tuple(_with_reason(one, text) for one in statuses)
+        said, dialect = _from_library(raw), "flufl"
+        if not said:
+            said, dialect = tuple(_from_text(text, top)), "text"
+        # fields without a usable address still say more than nothing
+        statuses = tuple(_with_reason(one, text) for one in said) or statuses
     return _report(top, inner, statuses, dialect)
 
 
@@ -184,7 +185,9 @@ def _from_text(text: str, top: Header) -> Iterator[RecipientStatus]:
 
 
 _REFUSED = re.compile(
-    r"\b(?:not delivered|undeliver|fail|bounce|reject|return|error|5\d\d[ -])", re.IGNORECASE
+    r"\b(?:not delivered|undeliver|fail|bounce|reject|return|error|5\d\d[ -]|"
+    r"zugestellt|remis|entregad|consegnat)",
+    re.IGNORECASE,
 )
 _WAITING = re.compile(
     r"will (?:keep|continue|be) (?:on )?(?:try|retr|attempt)|still being retried|do not need to resend|"

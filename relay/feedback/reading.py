@@ -8,7 +8,8 @@ import re
 from relay.feedback import arf, dsn, xarf
 from relay.feedback import parts as splitting
 from relay.feedback.parts import Header, Part, author_domain, header_of
-from relay.feedback.report import Kind, Report
+from relay.feedback.report import Kind, Original, Report
+from relay.feedback.xarf_format import is_ip
 
 #: Larger reports are read this far.
 MAX_BYTES = 8 * 1024 * 1024
@@ -71,6 +72,10 @@ def _of_mail(found: list[Part], raw: bytes) -> Report:
         return other
     if report := dsn.parse(found, raw):
         return report
+    if top.has("x-spamcop-sourceip") or author_domain(top) == "reports.spamcop.net":
+        source = top.text("x-spamcop-sourceip")
+        original = Original(source_ip=source if is_ip(source) else "")
+        return Report(Kind.COMPLAINT, "spamcop", "abuse", author_domain(top), original=original)
     if forwarded := _forwarded(found, top):
         return forwarded
     if dsn.automatic(top):

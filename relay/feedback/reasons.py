@@ -9,7 +9,7 @@ _WORDS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
     ("reputation", True, (
         r"black ?list|block ?list|\bdnsbl\b|\brbl\b|spamhaus|spamcop|barracuda|reputation|poor ip",
         r"sender(?:'s)? ip",
-        r"listed (?:at|in|by)|\bsenderscore\b",
+        r"(?<!not )listed (?:at|in|by)|\bsenderscore\b",
     )),
     ("spam block", True, (
         r"spam|junk mail|unsolicited|bulk mail|uri?bl|content (?:was )?(?:rejected|refused)",
@@ -37,8 +37,10 @@ _WORDS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
         r"ambiguous",
         r"not (?:our|a valid) (?:customer|user|recipient|mailbox|address)|unrouteable address",
         r"undeliverable address|no valid recipients|delivery to the following recipients? failed",
-        r"nie istnieje|nieznany|inconnu|unbekannt|couldn't find any|unknown or|addressee unknown",
-        r"account expired|mail drop|\bno local\b",
+        r"nie istnieje|nieznany|inconnu|unbekannt|existiert nicht|n'existe pas|introuvable|no existe",
+        r"desconocid|non esiste|sconosciuto|n\S{1,2}o existe|bestaat niet|onbekend",
+        r"couldn't find any|unknown or|addressee unknown",
+        r"account expired|not recogni[sz]ed|mail drop|\bno local\b",
     )),
     ("bad domain", True, (
         r"host (?:or domain name )?(?:not found|unknown)|unknown host|no such (?:domain|host)|host unknown",
@@ -78,7 +80,7 @@ _STATUS = {
     "7.26": "authentication", "7.27": "bad domain", "7.28": "rate",
 }  # fmt: skip
 #: statuses so exact that words beside them do not matter
-_EXACT = frozenset(("1.1", "1.2", "1.10", "2.1", "2.2", "2.3", "3.1", "3.4", "4.4", "4.6"))
+_EXACT = frozenset(("1.1", "1.2", "2.1", "2.2", "2.3", "3.1", "3.4", "4.4", "4.6"))
 _CODE = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
 _REPLY = re.compile(r"(?<![\d.])([45])\d\d(?=[ \-])")
 #: RFC 3463 classes whose words say permanent whatever the number is

@@ -194,6 +194,63 @@ def test_a_delivery_report_gives_status_reason_and_permanence() -> None:
     ]
 
 
+_DAEMON = "From: Mail Delivery System <mailer-daemon@mx.example>\r\nTo: sender@ours.example\r\n"
+FREE_TEXT = {
+    "Exchange 2003": (
+        "Subject: Undeliverable: test\r\n\r\nYour message\r\n\r\n  To:      user@there.example\r\n\r\n"
+        "did not reach the following recipient(s):\r\n\r\nuser@there.example on Thu, 29 Apr 2010\r\n"
+        "    The recipient name is not recognized\r\n",
+        "invalid recipient",
+    ),
+    "qmail": (
+        "Subject: failure notice\r\n\r\nHi. This is the qmail-send program at mx.example.\r\n\r\n"
+        "<user@there.example>:\r\nRemote host said: 552 5.2.2 over quota\r\n\r\n"
+        "--- Below this line is a copy of the message.\r\n\r\nTo: wrong@there.example\r\n",
+        "mailbox full",
+    ),
+    "Domino": (
+        "Subject: User unknown\r\n\r\n------- Failure Reasons  --------\r\n\r\n"
+        "User not listed in public Name & Address Book\r\nuser@there.example\r\n",
+        "invalid recipient",
+    ),
+    "German": (
+        "Subject: Unzustellbar: Angebot\r\n\r\nDiese E-Mail konnte nicht zugestellt werden:\r\n\r\n"
+        "user@there.example\r\nUrsache: Der Empfaenger existiert nicht\r\n",
+        "invalid recipient",
+    ),
+    "X-Failed-Recipients": (
+        "Subject: Mail failure.\r\nX-Failed-Recipients: user@there.example\r\n\r\nIt failed.\r\n",
+        "unknown",
+    ),
+    "fields without a domain": (
+        "Subject: Returned mail\r\nContent-Type: multipart/report; boundary=x\r\n\r\n--x\r\n\r\n"
+        "----- The following addresses had permanent fatal errors -----\r\n<user@there.example>\r\n\r\n"
+        "--x\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; a\r\n\r\n"
+        "Final-Recipient: rfc822; user\r\nAction: failed\r\n\r\n--x--\r\n",
+        "unknown",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FREE_TEXT)
+def test_bounces_in_free_text(name: str) -> None:
+    text, reason = FREE_TEXT[name]
+    report = read((_DAEMON + text).encode())
+    assert report.recipients == ("user@there.example",)
+    assert [one.reason for one in report.statuses] == [reason]
+
+
+def test_makers_that_call_the_fields_text_or_name_several_recipients_are_read() -> None:
+    report = read(
+        _report(b"Feedback-Type: abuse\r\nOriginal-Rcpt-To: a@there.example, b@there.example\r\n")
+        .replace(b"multipart/report", b"multipart/report; report-type=feedback-report")
+        .replace(b"message/feedback-report", b"text/plain")
+    )
+    assert report.recipients == ("a@there.example", "b@there.example")
+    brief = b"From: 1@reports.spamcop.net\r\nX-SpamCop-sourceip: 192.0.2.1\r\n\r\n[ SpamCop V5 ]\r\n"
+    assert (read(brief).kind, read(brief).original.source_ip) == (Kind.COMPLAINT, "192.0.2.1")
+
+
 @given(st.binary(max_size=2000))
 @settings(deadline=None, max_examples=200)
 def test_never_raises_on_junk(junk: bytes) -> None:
