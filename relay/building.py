@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from policies import ladder as ladders
+from relay import noticing
 from relay.errors import ConfigError, Fault, StoreError
 from relay.keyring import Keyring
 from relay.signing import keys as signing_keys
@@ -66,6 +67,7 @@ def examine(config: Config) -> None:
         lambda: signing_keys.provider(config),
         lambda: screener(config),
         lambda: ladder(config),
+        lambda: noticing.prepare(config),
         lambda: _examine_store(config),
     ):
         try:

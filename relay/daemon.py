@@ -28,6 +28,7 @@ from relay.forwarding import Forwarder
 from relay.keyring import Keyring
 from relay.log import Log
 from relay.metrics import Metrics
+from relay.noticing import Noticer, tell_forever
 from relay.outbox.queue import Outbox
 from relay.pipeline import Pipeline
 from relay.routes import Routes
@@ -67,6 +68,7 @@ class Parts:
     intake: Intake
     feedback: FeedbackDoor
     certificate: Certificate
+    noticer: Noticer
 
 
 def compose(config: Config) -> Parts:
@@ -104,6 +106,7 @@ def compose(config: Config) -> Parts:
         intake=intake,
         feedback=FeedbackDoor(config, intake),
         certificate=building.certificate(config),
+        noticer=Noticer(config, store, pool),
     )
 
 
@@ -188,6 +191,7 @@ class Daemon:
         if self.role.control:
             yield parts.outbox.run()
             yield sweep.decide_forever(parts.intake, parts.metrics)
+            yield tell_forever(parts.noticer, parts.metrics)
             yield sweep.purge_forever(parts.store, parts.config, parts.metrics)
         else:
             yield self._publish_forever()

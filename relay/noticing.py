@@ -55,8 +55,9 @@ class Noticer:
         self._store = store
         self._pool = pool
         self._seen: datetime | None = None
-        self._templates = Templates.load(config.path(own.templates) if own.templates else None)
-        self._hook = _hook(config) if own.webhook else None
+        self._kept = config.retention.journal
+        self._purged: datetime | None = None
+        self._templates, self._hook = prepare(config)
         self._route = Route("notices", (own.server,), Tls(own.tls)) if own.server else None
         self.channels = tuple(self._channels())
 
@@ -75,6 +76,9 @@ class Noticer:
         since = self._seen or now - CATCH_UP
         await self._store.write(lambda tx: notices.derive(tx, since, now, self.channels))
         self._seen = now - _LATE
+        if self._purged is None or now - self._purged >= CATCH_UP:
+            await self._store.write(lambda tx: notices.purge(tx, now - self._kept))
+            self._purged = now
         waiting = await self._store.query(lambda tx: notices.due(tx, now))
         async with asyncio.TaskGroup() as tasks:
             for channel in Channel:
@@ -148,6 +152,23 @@ async def tell_forever(noticer: Noticer, metrics: Metrics) -> None:
         except* RelayError as group:
             metrics.bug("notices", group)
         await asyncio.sleep(POLL_SECONDS)
+
+
+def prepare(config: Config) -> tuple[Templates, Hook | None]:
+    """Return the texts and the webhook of a configuration; ConfigError with every fault of both."""
+    own, faults = config.notices, []
+    texts, hook = Templates({}), None
+    try:
+        texts = Templates.load(config.path(own.templates) if own.templates else None)
+    except ConfigError as error:
+        faults += error.faults
+    try:
+        hook = _hook(config) if own.webhook else None
+    except ConfigError as error:
+        faults += error.faults
+    if faults:
+        raise ConfigError(faults)
+    return texts, hook
 
 
 def _hook(config: Config) -> Hook:
