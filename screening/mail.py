@@ -104,7 +104,7 @@ class Mail:
         """Return every such field, decoded as `header` does."""
         return tuple(decode_words(field.value).strip() for field in self._by_name.get(name.lower(), ()))
 
-    @property
+    @cached_property
     def subject(self) -> str:
         """The Subject, decoded; "" if absent."""
         return self.header("subject")
@@ -128,7 +128,7 @@ class Mail:
             known = self._parsed[name] = (boxes, fault)
         return known
 
-    @property
+    @cached_property
     def from_(self) -> tuple[Mailbox, ...]:
         """The mailboxes of From."""
         return self.mailboxes("from")

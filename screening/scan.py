@@ -6,6 +6,7 @@ pattern can take more than linear time (RE-24: RE2 refuses what it cannot run so
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 import re2
@@ -82,28 +83,62 @@ def pattern_fault(pattern: str) -> str:
     return ""
 
 
+_CLASS = re.compile(r"\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|\\.")
+
+
+def gate(pattern: str) -> str:
+    """Return what stands before the pattern's first wide gap (`.{0,80}`): without it nothing matches.
+
+    Gaps multiply the states of a joint automaton. The set runs the gate alone, and the whole pattern only
+    where its gate matched.
+    """
+    plain = _CLASS.sub(lambda found: "\0" * len(found[0]), pattern)
+    depth = 0
+    for index, char in enumerate(plain):
+        depth += (char == "(") - (char == ")")
+        if depth == 0 and char == "|":
+            return pattern
+        if depth == 0 and plain.startswith(".{0,", index):
+            return pattern[:index] if index > 2 and "|" not in _outside_groups(plain[index:]) else pattern
+    return pattern
+
+
+def _outside_groups(text: str) -> str:
+    depth, out = 0, []
+    for char in text:
+        depth += (char == "(") - (char == ")")
+        if depth == 0:
+            out.append(char)
+    return "".join(out)
+
+
 class Patterns:
     """The patterns of one part: `found(text)` gives the indexes of those that match."""
 
     def __init__(self, patterns: Iterable[str]) -> None:
         self.patterns = tuple(patterns)
         self._set = re2.Set.SearchSet(options())
+        self._gated = frozenset(i for i, pattern in enumerate(self.patterns) if gate(pattern) != pattern)
         for pattern in self.patterns:
-            self._set.Add(pattern)
+            self._set.Add(gate(pattern))
         self._set.Compile()
         self._compiled: dict[int, re2._Regexp] = {}
 
     def found(self, text: str) -> list[int]:
         """Return the indexes of the patterns that match somewhere in the text."""
-        return list(self._set.Match(text) or ()) if text else []  # no match is None
+        opened = (self._set.Match(text) if text else None) or ()  # no match is None
+        return [i for i in sorted(opened) if i not in self._gated or self._search(i, text) is not None]
 
     def evidence(self, index: int, text: str) -> str:
         """Return the words that pattern `index` matched."""
+        match = self._search(index, text)
+        return str(match[0]) if match is not None else ""
+
+    def _search(self, index: int, text: str) -> re2._Match | None:
         compiled = self._compiled.get(index)
         if compiled is None:
             compiled = self._compiled[index] = re2.compile(self.patterns[index], options())
-        match = compiled.search(text)
-        return str(match[0]) if match is not None else ""
+        return compiled.search(text)
 
 
 class Literals:

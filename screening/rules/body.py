@@ -280,7 +280,10 @@ def little_text_foreign_link(mail: Mail) -> str | None:
 )
 def template_leftovers(mail: Mail) -> str | None:
     """Names of a mass mailer's template were left unfilled."""
-    found = _LEFTOVER.search(f"{mail.subject}\n{mail.folded[:20_000]}")
+    text = f"{mail.subject}\n{mail.folded[:20_000]}"
+    if not any(mark in text for mark in ("[", "{", "%%", "%rnd", "##")):
+        return None
+    found = _LEFTOVER.search(text)
     return found[0] if found is not None else None
 
 
@@ -303,10 +306,12 @@ _LEFTOVER = re.compile(
 )
 def link_in_name_field(mail: Mail) -> str | None:
     """A web form's field for a name was filled with a link or money."""
-    found = _FORM_NAME.search(mail.folded[:600])
-    if found is None:
+    start = mail.folded[:600]
+    low = start.lower()
+    if "://" not in low and "www." not in low and "bitcoin" not in low and "btc" not in low:
         return None
-    return found[0]
+    found = _FORM_NAME.search(start)
+    return found[0] if found is not None else None
 
 
 _FORM_NAME = re.compile(

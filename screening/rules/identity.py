@@ -173,7 +173,7 @@ def sender_random(mail: Mail) -> str | None:
 
 
 @rule(
-    score=1.2,
+    score=0.6,
     group="sender",
     hits=[{"from": "Offers <a@www.x.y.z.shop.example>"}],
     misses=[{"from": "Anna <anna@mail.acme.example>"}],

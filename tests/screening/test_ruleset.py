@@ -7,6 +7,7 @@ import pytest
 from screening.mail import Mail
 from screening.rule import Rule, RuleError, rule
 from screening.ruleset import Ruleset, load
+from screening.scan import Patterns, gate
 from tests.screening.mails import body, mail_of
 
 WON = """
@@ -177,3 +178,28 @@ def test_a_verdict_times_its_rules(shipped: Ruleset) -> None:
     verdict = shipped.screen(body(b"hello"))
     assert verdict.ruleset == shipped.hash
     assert {"patterns", "conditions", "gtube"} <= verdict.timings.keys()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "alone"),
+    [
+        (r"\bpay\b.{0,80}\bnow\b", r"\bpay\b"),
+        (r"(a|b) c.{0,80}(d|e)", "(a|b) c"),
+        (r"abc|de.{0,80}f", r"abc|de.{0,80}f"),
+        (r"abcd.{0,80}f|x", r"abcd.{0,80}f|x"),
+        (r"(abc.{0,80}f)", r"(abc.{0,80}f)"),
+        (r"[.{0,|]abc.{0,9}x", r"[.{0,|]abc"),
+        (r"abc\|d.{0,9}x", r"abc\|d"),
+        ("plain", "plain"),
+    ],
+)
+def test_wide_gaps_are_looked_at_only_behind_their_gate(pattern: str, alone: str) -> None:
+    assert gate(pattern) == alone
+
+
+def test_a_gated_pattern_matches_as_a_whole() -> None:
+    patterns = Patterns([r"\bpay\b.{0,20}\bnow\b", "pay"])
+    assert patterns.found("pay the bill now") == [0, 1]
+    assert patterns.found("pay") == [1]
+    assert patterns.evidence(0, "please pay it now") == "pay it now"
+    assert patterns.found("") == []
