@@ -49,6 +49,9 @@ POLL_SECONDS = 1.0
 DRAIN_SECONDS = 15.0
 AT_ONCE = 50
 LARGE_BYTES = 1 << 20
+#: A sender's standing is this old at most; so many senders are remembered.
+SENDER_SECONDS = 0.5
+SENDERS = 10_000
 LARGE_AT_ONCE = 3
 #: How often a message whose sender may not send is looked at, besides at each change of its standing.
 STANDING_PAUSE = timedelta(minutes=15)
@@ -88,6 +91,7 @@ class Deliverer:
         self._refills: set[asyncio.Task[bool]] = set()
         self._claiming = asyncio.Lock()
         self._accounts: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        self._senders: dict[tuple[int, int], tuple[float, tuple[Account, Server]]] = {}
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     # --- the loops
@@ -242,7 +246,7 @@ class Deliverer:
         # one after the other, in the order of their claims: a pace must let the oldest go first
         async with self._accounts.setdefault(row.account_id, asyncio.Lock()):
             try:
-                account, server = await self.store.query(lambda tx: _sender(tx, row))
+                account, server = await self._sender(row)
             except NotFound:
                 await self.ledger.give_up(row, envelope, "5.2.1", "The account that sent this is gone")
                 return
@@ -253,6 +257,18 @@ class Deliverer:
                 await self._try(row, envelope, account, server, urgent=urgent)
         else:
             await self._try(row, envelope, account, server, urgent=urgent)
+
+    async def _sender(self, row: Row) -> tuple[Account, Server]:
+        """Return who sends, at most half a second old: a change of standing holds within one. NotFound."""
+        now = clock.monotonic()
+        known = self._senders.get((row.account_id, row.server_id))
+        if known is not None and now < known[0] + SENDER_SECONDS:
+            return known[1]
+        found = await self.store.query(lambda tx: _sender(tx, row))
+        if len(self._senders) >= SENDERS:
+            self._senders.clear()
+        self._senders[row.account_id, row.server_id] = (now, found)
+        return found
 
     async def _waits_for_standing(self, row: Row, account: Account) -> bool:
         """Put a message back whose sender may not send now, or not yet; our own notifications always go."""
