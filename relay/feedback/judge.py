@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 from policies import ladder as ladders
 from policies.standing import (
     Move,
+    Next,
     StandingNow,
     after,
     breaker,
@@ -66,6 +67,15 @@ class Judged:
     decision: Decision[Step]
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done about an account: the next standing (None: words alone), and what holds it back."""
+
+    judged: Judged
+    following: Next | None
+    held: str
+
+
 class Judge:
     """Holds the ladder and how far it has read; one in the control process."""
 
@@ -99,8 +109,7 @@ class Judge:
 
     async def _consider(self, account_id: int, now: datetime) -> list[str]:
         """Judge by a read first: most accounts with news keep their standing, and cost no commit."""
-        judged = await self._store.query(lambda tx: self._judged(tx, account_id, now))
-        if judged is None or judged.decision.action.action is Move.KEEP:
+        if await self._store.query(lambda tx: self._plan(tx, account_id, now)) is None:
             return []
         case = await self._write(lambda tx: self._decide(tx, account_id, now))
         return [case] if case else []
@@ -157,18 +166,28 @@ class Judge:
         decision = ladders.judge(self.ladder, counted.tally, _standing_now(tx, account, now), now)
         return Judged(account, counted, decision)
 
-    def _decide(self, tx: Connection, account_id: int, now: datetime) -> tuple[str, StandingChanged] | None:
+    def _plan(self, tx: Connection, account_id: int, now: datetime) -> Plan | None:
+        """Return what the ladder asks for, None where that is in force or said already."""
         judged = self._judged(tx, account_id, now)
         if judged is None or judged.decision.action.action is Move.KEEP:
             return None
         account, step = judged.account, judged.decision.action
         move, held = self._softened(tx, now, step.action)
         following = after(str(account.standing.state), move, now, step.duration)
-        observed = account.customer.mode is Mode.OBSERVE
         if following is None and move is not Move.WARN:
             return None
-        if (observed or following is None) and self._said_before(tx, account, step.name, now):
+        said_only = following is None or account.customer.mode is Mode.OBSERVE
+        if said_only and self._said_before(tx, account, step.name, now):
             return None
+        return Plan(judged, following, held)
+
+    def _decide(self, tx: Connection, account_id: int, now: datetime) -> tuple[str, StandingChanged] | None:
+        plan = self._plan(tx, account_id, now)
+        if plan is None:
+            return None
+        judged, following, held = plan.judged, plan.following, plan.held
+        account, step = judged.account, judged.decision.action
+        observed = account.customer.mode is Mode.OBSERVE
         if step.blocks_credential and not observed:
             self._block_credentials(tx, account, now)
         state = State(following.state) if following and not observed else account.standing.state
