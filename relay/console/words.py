@@ -85,6 +85,10 @@ NUMBER_WORDS = {
     "klass": "class of the account",
     "half_open": "on probation after a return",
     "automatic_returns_30d": "automatic returns, 30 days",
+    "complaint_rate_95": "complaint rate is surely over (95 %)",
+    "complaint_rate_999": "complaint rate is surely over (99.9 %)",
+    "bounce_rate_95": "share of unknown recipients is surely over (95 %)",
+    "bounce_rate_999": "share of unknown recipients is surely over (99.9 %)",
 }
 
 
