@@ -6,6 +6,7 @@ the connection to its account, so an office behind one address is bounded by its
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import resource
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from relay.smtp.reply import Reply
 
 #: Files that everything but client connections may need: store, upstreams, spilled messages, sockets.
-_RESERVED_FILES = 100
+_RESERVED_FILES = 500
 
 
 @lru_cache(maxsize=4096)
@@ -38,6 +39,19 @@ def client_class(ip: str) -> str:
     if address.version == 6:
         return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
     return str(address)
+
+
+def _files(wanted: int) -> int:
+    """Return for how many connections there are files, after asking for `wanted` in all."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    if soft < wanted:
+        more = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (more, hard))
+            soft = more
+    return max(1, soft - min(_RESERVED_FILES, soft // 2))
 
 
 class Networks:
@@ -80,9 +94,8 @@ class Connections:
         self._exempt = Networks(limits.exempt)
         self.room.octets = limits.large_messages
         self.failures.most = limits.auth_failures_per_client
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         #: never so many that the process runs out of files
-        self.most = max(1, min(limits.connections, files - min(_RESERVED_FILES, files // 2)))
+        self.most = min(limits.connections, _files(limits.connections + _RESERVED_FILES))
 
     @property
     def open(self) -> int:

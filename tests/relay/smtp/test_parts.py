@@ -101,9 +101,25 @@ def test_a_64_is_one_client() -> None:
     assert isinstance(connections.enter("2001:db8:0:1::1", 0.0), Slot)
 
 
-def test_the_process_never_runs_out_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
-    assert Connections(Limits()).most == 156
+@pytest.mark.parametrize(
+    ("limits", "connections", "asked"),
+    [
+        ((256, 256), 128, 256),
+        ((1024, 4096), 3596, 4096),
+        ((1024, 10**6), 20000, 20500),
+        ((1024, resource.RLIM_INFINITY), 20000, 20500),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), 20000, None),
+        ((10**5, 10**5), 20000, None),
+    ],
+)
+def test_the_process_never_runs_out_of_files(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], connections: int, asked: int | None
+) -> None:
+    wanted: list[int] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, pair: wanted.append(pair[0]))
+    assert Connections(Limits(connections=20000)).most == connections
+    assert wanted == ([asked] if asked else [])
 
 
 def test_connections_per_minute_are_paid_back_by_logins() -> None:
