@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 90
 
 
 def until(fact: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS) -> Any:

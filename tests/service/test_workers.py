@@ -1,0 +1,122 @@
+"""Several processes behind one door: the same standing everywhere, one page of numbers, deaths that cost little."""
+
+from __future__ import annotations
+
+import os
+import signal
+import smtplib
+import subprocess
+import time
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.service.harness import Relay, until
+from tests.service.test_main_job import ALICE, BOB, message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.service.harness import CustomerServer
+
+pytestmark = pytest.mark.service
+
+
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory: pytest.TempPathFactory, customer: CustomerServer) -> Iterator[Relay]:
+    folder: Path = tmp_path_factory.mktemp("workers")
+    with Relay(folder) as running:
+        running.init()
+        running.config.write_text(running.config.read_text().replace("workers = 1 ", "workers = 2 "))
+        running.run("customer", "add", "acme", "--server", f"127.0.0.1:{customer.port}")
+        running.account(ALICE, "acme")
+        yield running.start()
+        assert running.stop() == 0
+
+
+def edges(relay: Relay) -> list[int]:
+    assert relay.process is not None
+    found = subprocess.run(
+        ["pgrep", "-P", str(relay.process.pid), "-f", "role edge"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return [int(line) for line in found.stdout.split()]
+
+
+def test_mail_goes_through_every_worker_and_the_numbers_add_up(
+    relay: Relay, customer: CustomerServer
+) -> None:
+    assert len(edges(relay)) == 2
+    for _ in range(12):
+        with relay.client(ALICE) as client:
+            client.send_message(message())
+    assert len(customer.messages) == 12
+    host, port = relay.address("http")
+
+    def forwarded() -> bool:
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
+            return b'gatepost_messages_total{action="deliver",outcome="forwarded"} 12.0' in answer.read()
+
+    until(forwarded, seconds=10)
+
+
+def test_a_suspension_holds_in_every_worker_within_a_second(relay: Relay) -> None:
+    clients = [relay.client(ALICE) for _ in range(8)]
+    relay.run("account", "suspend", ALICE, "--reason", "test")
+    deadline = time.monotonic() + 1
+    waiting = list(clients)
+    while waiting and time.monotonic() < deadline:
+        waiting = [client for client in waiting if not refused(client)]
+    assert waiting == []
+    relay.run("account", "reinstate", ALICE)
+    until(lambda: not any(refused(client) for client in clients), seconds=5)
+    for client in clients:
+        client.quit()
+
+
+def refused(client: smtplib.SMTP) -> bool:
+    client.rset()
+    client.mail(ALICE)
+    return client.rcpt(BOB)[0] == 550
+
+
+def test_a_killed_worker_costs_only_its_own_sessions(relay: Relay, customer: CustomerServer) -> None:
+    clients = [relay.client(ALICE) for _ in range(8)]
+    victim = edges(relay)[0]
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: len(edges(relay)) == 2 and victim not in edges(relay))
+    alive = 0
+    for client in clients:
+        try:
+            client.send_message(message())
+            client.quit()
+            alive += 1
+        except (smtplib.SMTPException, OSError):
+            client.close()
+    assert len(customer.messages) == alive
+    for _ in range(4):
+        with relay.client(ALICE) as client:
+            assert client.noop()[0] == 250
+
+
+def test_a_reload_reaches_every_worker_and_loses_no_session(relay: Relay) -> None:
+    assert relay.process is not None
+    good = relay.config.read_text()
+    with relay.client(ALICE) as open_session:
+        relay.config.write_text(good.replace("[limits]", '[limits]\nmessage_size = "1 MiB"'))
+        relay.process.send_signal(signal.SIGHUP)
+
+        def size() -> str:
+            with relay.client(ALICE) as client:
+                client.ehlo()
+                return client.esmtp_features["size"]
+
+        until(lambda: all(size() == str(1 << 20) for _ in range(6)))
+        assert open_session.noop()[0] == 250
+    relay.config.write_text(good)
+    relay.process.send_signal(signal.SIGHUP)
+    until(lambda: all(size() != str(1 << 20) for _ in range(6)))
