@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from screening.classify import examples, model, solve
+from screening.classify import examples, model, solve, training
 from screening.classify.classifier import Classifier, shipped
 from screening.classify.examples import bounded
 from screening.classify.model import ModelError
@@ -63,6 +63,16 @@ def test_a_storm_of_spam_reports_does_not_make_ordinary_mail_spam() -> None:
     assert all(moved.log_odds(letter(number, spam=True)) > 0 for number in range(200, 230))
     held = [moved.hit(letter(number, spam=False)).score >= 7 for number in range(50)]
     assert sum(held) <= 2
+
+
+def test_a_few_examples_stay_near_the_base_and_many_leave_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [example_of(mail, spam=spam) for mail, spam in letters(30)]
+    base = shipped()
+    near = train(found, base)
+    assert (near.slope, near.offset) == (base.slope, base.offset)
+    assert near.identity != train(found).identity
+    monkeypatch.setattr(training, "ENOUGH_ALONE", 30)
+    assert train(found, base) == train(found)
 
 
 def test_learning_corrects_forgets_and_counts(tmp_path: Path) -> None:
