@@ -1,4 +1,4 @@
-"""Several processes behind one door: the same standing everywhere, one page of numbers, deaths that cost little."""
+"""Several processes behind one door: one standing, one page of numbers, deaths that cost little."""
 
 from __future__ import annotations
 
