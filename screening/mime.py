@@ -47,8 +47,6 @@ class Structure:
     parts: tuple[Part, ...]
     fault: str
     oddities: frozenset[str]
-    #: the Subject lines of messages inside the message
-    inner_subjects: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def walk(raw: bytes, top: tuple[fields.Field, ...], body_start: int) -> Structur
             walker.wrong(f"it has more than {MAX_PARTS} parts")
             break
         walker.take(walker.queue.pop())
-    return Structure(tuple(walker.parts), walker.fault, frozenset(walker.oddities), tuple(walker.subjects))
+    return Structure(tuple(walker.parts), walker.fault, frozenset(walker.oddities))
 
 
 class _Walker:
@@ -78,7 +76,6 @@ class _Walker:
         self.queue: list[_Entity] = []
         self.parts: list[Part] = []
         self.oddities: set[str] = set()
-        self.subjects: list[bytes] = []
         self.fault = ""
 
     def wrong(self, sentence: str) -> None:
@@ -136,13 +133,11 @@ class _Walker:
         """Queue a message inside the message; an encoded one is walked on its own bytes."""
         if raw_is_plain:
             block = fields.read(self.raw, entity.start, entity.stop)
-            self.note_inner(block)
             self.queue.append(
                 _Entity(block.fields, block.body_start, entity.stop, entity.depth + 1, "text/plain")
             )
             return
         block = fields.read(data)
-        self.note_inner(block)
         if entity.depth >= MAX_DEPTH:
             self.wrong("its parts are nested too deeply")
             return
@@ -154,10 +149,6 @@ class _Walker:
             inner.take(inner.queue.pop())
         self.wrong(inner.fault)
         self.oddities |= inner.oddities
-
-    def note_inner(self, block: fields.Block) -> None:
-        if len(self.subjects) < 20:
-            self.subjects.extend(field.value for field in block.fields if field.lower == "subject")
 
     def split(self, entity: _Entity, boundary: bytes, media: str) -> None:
         """Queue the children between delimiter lines; what lies outside them is read as text."""

@@ -29,6 +29,33 @@ def bulk_without_list_headers(mail: Mail) -> str | None:
 
 
 @rule(
+    score=0.5,
+    hits=[
+        {
+            "recipients": [f"user{n}@shop{n}.example" for n in range(60)],
+            "headers": {"List-Unsubscribe": "<mailto:out@acme.example>"},
+        }
+    ],
+    misses=[
+        {
+            "recipients": [f"user{n}@shop{n}.example" for n in range(60)],
+            "headers": {
+                "List-Unsubscribe": "<https://acme.example/u>",
+                "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
+            },
+        },
+        {"headers": {"List-Unsubscribe": "<mailto:out@acme.example>"}},
+    ],
+)
+def bulk_without_one_click(mail: Mail) -> str | None:
+    """It goes to fifty or more people and cannot be unsubscribed from in one click (RFC 8058)."""
+    count = len(mail.envelope.recipients)
+    if count < 50 or not mail.has("list-unsubscribe") or mail.has("list-unsubscribe-post"):
+        return None
+    return f"{count} recipients"
+
+
+@rule(
     score=2.0,
     hits=[
         {
