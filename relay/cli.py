@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from relay.commands import accounts, copies, customers, mail, outbox, reports, setup
+from relay.commands import accounts, copies, customers, mail, outbox, policy, reports, setup
 from relay.commands.context import Context
 
 
@@ -30,7 +30,7 @@ for _command in (
     setup.init, setup.check, setup.serve, copies.backup, copies.restore,
     customers.customer, customers.server, accounts.account, accounts.credential,
     mail.screen, mail.learn,
-    outbox.outbox, outbox.held,
+    outbox.outbox, outbox.held, policy.policy,
     reports.feedback, reports.reporter, reports.dkim, reports.explain, reports.audit_log,
 ):  # fmt: skip
     main.add_command(_command)
