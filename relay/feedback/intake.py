@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 _WAITING = "reports that wait"
 #: beyond this a report is parsed off the event loop
-LARGE_BYTES = 64 * 1024
+LARGE_BYTES = 8 * 1024
 
 
 class Intake:

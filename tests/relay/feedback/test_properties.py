@@ -104,3 +104,14 @@ def test_complaints_are_monotone(scene: Scene) -> None:
         assert severity == State.SUSPENDED.severity
 
     asyncio.run(work())
+
+
+@given(junk=st.binary(max_size=400), trusted=st.booleans())
+@RELAXED
+def test_no_bytes_raise_or_move_anything(scene: Scene, junk: bytes, *, trusted: bool) -> None:
+    async def work() -> None:
+        for raw in (junk, b"From: fbl@loop.example\r\nContent-Type: message/feedback-report\r\n\r\n" + junk):
+            assert not (await scene.take(raw, trusted=trusted)).counted
+        assert await scene.sweep() == []
+
+    asyncio.run(work())
