@@ -78,7 +78,7 @@ class Wire(SMTP):
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._abort: asyncio.TimerHandle | None = None
-        self._reading_paused = self._writing_paused = self._lost = self._ended = self._closing = False
+        self._reading_paused = self._writing_paused = self._lost = self._ended = False
         self._draining = False
 
     # asyncio's side
@@ -261,7 +261,6 @@ class Wire(SMTP):
             log.exception("a connection of listener %s ended by a bug", self.listener.name)
             reply = replies.BUG_CLOSING
         finally:
-            self._closing = True
             try:
                 await self.leave()
             finally:
