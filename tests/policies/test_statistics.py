@@ -111,6 +111,7 @@ def test_exceeds_says_what_the_bound_says(
     ("successes", "trials", "confidence", "rate", "expected"),
     [
         (0, 10, 0.95, 0.0, True),
+        (1, 1, 0.5, 0.5, True),
         (0, 10, 0.95, -1.0, True),
         (0, 10, 0.95, 1e-9, False),
         (5, 248, 0.999, 0.003, True),
