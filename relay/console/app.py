@@ -47,7 +47,7 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
     ready: Callable[[], tuple[bool, dict[str, Any]]],
     keyring: Keyring,
     now: Callable[[], datetime] = clock.now,
-    emit: Callable[[Event], None] = lambda event: None,  # noqa: ARG005
+    emit: Callable[[Event], None] = lambda _: None,
 ) -> FastAPI:
     """Return the application; uvicorn serves it with `proxy_headers=False` (the guard reads them itself)."""
     app = FastAPI(
@@ -68,7 +68,7 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
         ready=ready,
         emit=emit,
         keyring=keyring,
-        words=words.environment(now),
+        words=words.environment(),
         attempts=Attempts(),
         touches=login.Touches(),
         series=Series(store),

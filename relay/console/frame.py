@@ -58,6 +58,7 @@ def render(request: Request, visitor: Visitor, template: str, **values: Any) -> 
     """Return a page inside the frame."""
     shelf = request.url.path.strip("/").partition("/")[0]
     frame = {
+        "now": desk_of(request).now(),
         "visitor": visitor,
         "pages": [link for link in NAVIGATION if link.may in visitor.may],
         "here": _SHELF.get(shelf, f"/{shelf}"),

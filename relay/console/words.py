@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from jinja2.runtime import Context
 
 HERE = Path(__file__).parent
 
@@ -170,8 +173,18 @@ def versions() -> dict[str, str]:
     return {path.relative_to(static).as_posix(): sha256(path.read_bytes()).hexdigest()[:8] for path in files}
 
 
-def environment(now: Callable[[], datetime]) -> Environment:
-    """Return the environment of all templates: escaping always on, an unknown name is an error."""
+@pass_context
+def _ago(context: Context, moment: datetime | None) -> str:
+    """Say how long ago, by the page's own moment."""
+    return ago(moment, context["now"])
+
+
+@cache
+def environment() -> Environment:
+    """Return the environment of all templates: escaping always on, an unknown name is an error.
+
+    Every page is given `now`.
+    """
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -181,7 +194,7 @@ def environment(now: Callable[[], datetime]) -> Environment:
     )
     known = versions()
     made.filters |= {
-        "ago": lambda moment: ago(moment, now()),
+        "ago": _ago,
         "duration": duration,
         "iso": iso,
         "number_name": number_name,
