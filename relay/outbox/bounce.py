@@ -242,9 +242,10 @@ def _bytes(lines: Sequence[str]) -> bytes:
 
 
 def header(head: bytes) -> bytes:
-    """Return the header block of a message as ASCII, at most HEADER_BYTES of it, cut at a line."""
+    """Return the header block of a message as printable ASCII, at most HEADER_BYTES of it, cut at a line."""
     end = head.find(b"\r\n\r\n")
     block = head[: end + 2 if end >= 0 else len(head)]
     if len(block) > HEADER_BYTES:
         block = block[: block.rfind(b"\r\n", 0, HEADER_BYTES) + 2]
-    return block.decode("ascii", "replace").replace("\ufffd", "?").encode()
+    lines = block.decode("ascii", "replace").replace("\ufffd", "?").split("\r\n")
+    return "\r\n".join(_CONTROLS.sub("?", line.replace("\t", " ")) for line in lines).encode()

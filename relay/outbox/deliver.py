@@ -258,6 +258,10 @@ class Deliverer:
         else:
             await self._try(row, envelope, account, server, urgent=urgent)
 
+    def forget_senders(self) -> None:
+        """Read every sender anew: something about one of them has changed."""
+        self._senders.clear()
+
     async def _sender(self, row: Row) -> tuple[Account, Server]:
         """Return who sends, at most half a second old: a change of standing holds within one. NotFound."""
         now = clock.monotonic()

@@ -276,7 +276,8 @@ class Outbox:
             await self.spool.drop(number)
 
     async def standing_changed(self, account_ids: Sequence[int]) -> None:
-        """Look again at mail that waits because of its sender's standing."""
+        """Look again at mail that waits because of its sender's standing; call it at every such change."""
+        self.deliverer.forget_senders()
         now_us = micros(self.ledger.steady.now())
         woken = await self.store.write(lambda tx: rows.wake(tx, account_ids, now_us))
         for account_id in account_ids:

@@ -6,7 +6,20 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Select, and_, case, delete, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from relay.store.schema import OUTBOX_SUSPECT as SUSPECT
 from relay.store.schema import outbox as _table
@@ -16,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Connection, RowMapping
+    from sqlalchemy import Row as SqlRow
 
 #: The next attempt of a message that staff want tried now, whatever back-off and breakers say.
 URGENT = 0
@@ -82,7 +96,7 @@ def replace_body(tx: Connection, number: str, sealed: bytes) -> None:
 
 def body(tx: Connection, number: str) -> bytes | None:
     """Return the sealed body of a message whose body is a row."""
-    sealed = tx.execute(select(_body.c.sealed).where(_body.c.id == number)).scalar()
+    sealed = tx.execute(_READ_BODY, {"number": number}).scalar()
     return None if sealed is None else bytes(sealed)
 
 
@@ -127,6 +141,40 @@ class Claim:
     urgent_only: bool = False
 
 
+def _claimable(*, suspects: bool) -> Select[str, int]:
+    clear = and_(_table.c.deaths == 0, _table.c.worker == "")
+    return (
+        select(_table.c.id, _table.c.next_us)
+        .where(
+            _table.c.state == State.WAITING,
+            _table.c.server_id == bindparam("server_id"),
+            _table.c.next_us <= bindparam("newest"),
+            ~clear if suspects else clear,
+        )
+        .order_by(_table.c.next_us, _table.c.at_us)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+    )
+
+
+# built once: these are run for every message that leaves
+_CLAIM = {suspects: _claimable(suspects=suspects) for suspects in (False, True)}
+_LEASE = (
+    update(_table)
+    .where(_table.c.id.in_(bindparam("ids", expanding=True)))
+    .values(
+        fence=_table.c.fence + 1,
+        worker=bindparam("worker_now"),
+        next_us=bindparam("lease_until_us"),
+        deaths=_table.c.deaths + case((_table.c.worker != "", 1), else_=0),
+    )
+    .returning(*_COLUMNS)
+)
+_FINISH = delete(_table).where(_table.c.id == bindparam("number"), _table.c.fence == bindparam("held"))
+_DROP_BODY = delete(_body).where(_body.c.id == bindparam("number"))
+_READ_BODY = select(_body.c.sealed).where(_body.c.id == bindparam("number"))
+
+
 def claim(tx: Connection, server_id: int, wanted: Claim) -> list[Row]:
     """Lease due messages of one server, oldest first; rows that another node is claiming are skipped.
 
@@ -134,20 +182,8 @@ def claim(tx: Connection, server_id: int, wanted: Claim) -> list[Row]:
     each such return counts one death.
     """
     newest = URGENT if wanted.urgent_only else wanted.now_us
-    clear = and_(_table.c.deaths == 0, _table.c.worker == "")
-    found = (
-        select(_table.c.id, _table.c.next_us)
-        .where(
-            _table.c.state == State.WAITING,
-            _table.c.server_id == server_id,
-            _table.c.next_us <= newest,
-            ~clear if wanted.suspects else clear,
-        )
-        .order_by(_table.c.next_us, _table.c.at_us)
-        .limit(wanted.limit)
-        .with_for_update(skip_locked=True)
-    )
-    return _lease(tx, found, wanted)
+    chosen = {"server_id": server_id, "newest": newest, "most": wanted.limit}
+    return _lease(tx, tx.execute(_CLAIM[wanted.suspects], chosen).all(), wanted)
 
 
 def claim_overdue(tx: Connection, wanted: Claim) -> list[Row]:
@@ -163,23 +199,17 @@ def claim_overdue(tx: Connection, wanted: Claim) -> list[Row]:
         .limit(wanted.limit)
         .with_for_update(skip_locked=True)
     )
-    return _lease(tx, found, wanted)
+    return _lease(tx, tx.execute(found).all(), wanted)
 
 
-def _lease(tx: Connection, found: Select[str, int], wanted: Claim) -> list[Row]:
+def _lease(tx: Connection, found: Sequence[SqlRow[str, int]], wanted: Claim) -> list[Row]:
     """Lease the found rows and return them, in order, with the `next_us` that they had before."""
     # two statements: PostgreSQL may run a locking subquery of an UPDATE more than once
-    before = {row[0]: row[1] for row in tx.execute(found)}
+    before = {row[0]: row[1] for row in found}
     if not before:
         return []
-    values = {
-        "fence": _table.c.fence + 1,
-        "worker": wanted.worker,
-        "next_us": wanted.lease_until_us,
-        "deaths": _table.c.deaths + case((_table.c.worker != "", 1), else_=0),
-    }
-    leased = update(_table).where(_table.c.id.in_(before)).values(values).returning(*_COLUMNS)
-    rows = {mapping["id"]: _row(mapping) for mapping in tx.execute(leased).mappings()}
+    values = {"ids": list(before), "worker_now": wanted.worker, "lease_until_us": wanted.lease_until_us}
+    rows = {mapping["id"]: _row(mapping) for mapping in tx.execute(_LEASE, values).mappings()}
     return [replace(rows[number], next_us=next_us) for number, next_us in before.items()]
 
 
@@ -213,10 +243,10 @@ def settle(tx: Connection, row: Row, **values: Any) -> bool:
 
 def finish(tx: Connection, row: Row) -> bool:
     """Delete a message with nothing left to do; False when somebody else has it now."""
-    mine = and_(_table.c.id == row.id, _table.c.fence == row.fence)
-    if not tx.execute(delete(_table).where(mine)).rowcount:
+    if not tx.execute(_FINISH, {"number": row.id, "held": row.fence}).rowcount:
         return False
-    tx.execute(delete(_body).where(_body.c.id == row.id))
+    if not row.in_file:
+        tx.execute(_DROP_BODY, {"number": row.id})
     return True
 
 

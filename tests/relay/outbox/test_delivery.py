@@ -343,6 +343,7 @@ async def test_unscreened_mail_never_leaves_as_it_came(bench: Bench, body: bytes
         await until(lambda: waiting(bench)[0].last == "screening is not to be had")
         bench.outbox.deliverer.rescreen = screen
         switch(bench, State.SUSPENDED)
+        await bench.outbox.standing_changed([bench.account.id])
         bench.later(timedelta(hours=1))
         bench.outbox.ledger.wake.set()
         await until(lambda: waiting(bench)[0].reason == Why.STANDING)
