@@ -157,6 +157,7 @@ class Daemon:
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         parts.directory.listen(self._heard)
+        parts.directory.listen(parts.outbox.heard)
         shared = Connections(parts.config.limits)
         for name, listening in sockets.items():
             if name == "http":

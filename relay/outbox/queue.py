@@ -21,7 +21,7 @@ from relay.outbox.overdue import Overdue
 from relay.outbox.parcel import Parcel, Why
 from relay.outbox.report import Reports
 from relay.outbox.spool import ROW_BYTES, Full, Spool
-from relay.store import answers
+from relay.store import answers, changes
 from relay.store import outbox as rows
 from relay.store.answers import Answer
 from relay.store.connect import OutcomeUnknown
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from relay.keyring import Keyring
     from relay.metrics import Metrics
     from relay.model import Server
+    from relay.store.changes import Change
     from relay.store.engine import Store
     from relay.upstream.pool import Pool
     from relay.upstream.reply import UpstreamReply
@@ -82,6 +83,7 @@ class Outbox:
         self.overdue = Overdue(self.ledger, metrics, self.hold_for)
         #: whether any answer may be in doubt: only then is the store asked about each message
         self.doubtful = True
+        self._running = False
         self._late: set[asyncio.Task[None]] = set()
 
     # --- taking mail
@@ -257,6 +259,7 @@ class Outbox:
     async def run(self) -> None:
         """Deliver, tell of delays and end what is over, until cancelled."""
         await self._start()
+        self._running = True
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.overdue.run())
             tasks.create_task(self.deliverer.run())
@@ -275,14 +278,27 @@ class Outbox:
         for number in set(found) - known:
             await self.spool.drop(number)
 
-    async def standing_changed(self, account_ids: Sequence[int]) -> None:
+    async def standing_changed(self, ids: Sequence[int], column: str = "account_id") -> None:
         """Look again at mail that waits because of its sender's standing; call it at every such change."""
         self.deliverer.forget_senders()
         now_us = micros(self.ledger.steady.now())
-        woken = await self.store.write(lambda tx: rows.wake(tx, account_ids, now_us))
-        for account_id in account_ids:
-            self.deliverer.paces.forget(account_id, woken)
+        self.deliverer.paces.forget(await self.store.write(lambda tx: rows.wake(tx, column, ids, now_us)))
         self.ledger.wake.set()
+
+    def heard(self, heard: Sequence[Change]) -> None:
+        """Listen to the directory (`Directory.listen`): a changed standing makes mail move or wait."""
+        for kind in (changes.ACCOUNT, changes.SERVER, changes.CUSTOMER):
+            ids = [int(change.key) for change in heard if change.kind == kind and change.key.isdigit()]
+            if ids and self._running:
+                task = asyncio.get_running_loop().create_task(self._look_again(ids, f"{kind}_id"))
+                self._late.add(task)
+                task.add_done_callback(self._late.discard)
+
+    async def _look_again(self, ids: Sequence[int], column: str) -> None:
+        try:
+            await self.standing_changed(ids, column)
+        except StoreError:
+            return  # it is looked at in a while anyway
 
     async def counts(self) -> dict[str, int]:
         """Return how many messages wait, are held, and are set aside."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from policies import retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 #: A wall clock that moved by more than this against the monotonic one has jumped.
 JUMP = timedelta(minutes=5)
@@ -124,8 +124,8 @@ class Paces:
         self._slots[message_id] = slot
         return slot - now
 
-    def forget(self, account_id: int, message_ids: list[str]) -> None:
-        """Drop the slots of an account that is no longer throttled."""
-        self._next.pop(account_id, None)
+    def forget(self, message_ids: Sequence[str]) -> None:
+        """Drop the slots of messages whose sender's standing has changed, and all paces: they start anew."""
+        self._next.clear()
         for message_id in message_ids:
             self._slots.pop(message_id, None)

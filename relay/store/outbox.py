@@ -322,11 +322,11 @@ def known(tx: Connection, ids: Sequence[str]) -> set[str]:
     return set(tx.execute(select(_table.c.id).where(_table.c.id.in_(ids))).scalars())
 
 
-def wake(tx: Connection, account_ids: Sequence[int], now_us: int) -> list[str]:
-    """Make the waiting mail of accounts due whose standing has changed; return its ids."""
+def wake(tx: Connection, column: str, ids: Sequence[int], now_us: int) -> list[str]:
+    """Make mail due that waits for a standing: of these accounts, servers or customers (`column`)."""
     waits = and_(
         _table.c.state == State.WAITING,
-        _table.c.account_id.in_(account_ids),
+        _table.c[column].in_(ids),
         _table.c.reason.in_(("paced", "standing")),
         _table.c.worker == "",
         _table.c.next_us > now_us,

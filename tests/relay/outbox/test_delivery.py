@@ -15,6 +15,7 @@ from relay.outbox import hold
 from relay.outbox.parcel import Screened
 from relay.outbox.queue import Recipient, WaitingEnvelope, Why
 from relay.outbox.spool import BodyLost
+from relay.store import changes
 from relay.store import outbox as rows
 from relay.store.standing import set_standing
 from relay.upstream.errors import Unreachable
@@ -188,7 +189,8 @@ async def test_a_suspended_senders_mail_waits_until_the_standing_changes(bench: 
         await until(lambda: waiting(bench)[0].reason == Why.STANDING)
         assert bench.server.connections == 0
         switch(bench, State.ACTIVE)
-        await bench.outbox.standing_changed([bench.account.id])
+        with bench.store.read() as tx:
+            bench.outbox.heard(changes.since(tx, 0))
         await until(lambda: bench.server.messages)
 
 

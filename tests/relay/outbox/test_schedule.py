@@ -74,5 +74,5 @@ def test_paced_mail_gets_its_slots_in_the_order_it_asks() -> None:
     assert paces.wait(1, "b", 30.0) == 30.0
     assert paces.wait(1, "b", 60.0) == 0.0
     assert paces.wait(1, "d", 60.0) == 120.0
-    paces.forget(1, ["c", "d"])
+    paces.forget(["c", "d"])
     assert paces.wait(1, "c", 61.0) == 0.0
