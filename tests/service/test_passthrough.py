@@ -133,7 +133,10 @@ def test_a_blocked_password_is_refused_although_the_server_would_take_it(relay: 
         try:
             relay.client("carol@keeps.example", "her own password").quit()
         except smtplib.SMTPAuthenticationError as error:
-            return error.smtp_code == 525
+            assert error.smtp_code == 525
+            return True
         return False
 
     until(refused, seconds=5)
+    relay.run("credential", "unblock", "carol@keeps.example", "--password-stdin", stdin="her own password\n")
+    until(lambda: not refused(), seconds=5)
