@@ -6,8 +6,8 @@ import re
 
 from screening.magic import MOUNTS, PACKED, PROGRAMS, RUNS, ending
 from screening.mail import Mail
+from screening.names import random_looking
 from screening.rule import rule
-from screening.rules.headers import random_looking
 
 _EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 _GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"

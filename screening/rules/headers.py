@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
-from itertools import pairwise
 from unicodedata import category
 
 from screening.links import registrable
 from screening.mail import Mail
+from screening.names import FREEMAIL, random_looking
 from screening.plain import mixed_words
 from screening.rule import rule
 
@@ -18,26 +18,11 @@ _TAIL = re.compile(r"(?:^|[\s.#*_|(\[-])([A-Za-z0-9]{4,24})[\])*.]*$")
 _REPLY = re.compile(r"(?:re|fwd?|aw|wg|sv|antw|res|enc|tr)\s*(?:\[\d+\])?\s*:", re.IGNORECASE)
 _WORD64 = re.compile(rb"=\?(?:utf-8|us-ascii|iso-8859-\d+|windows-125\d)\?[bB]\?", re.IGNORECASE)
 _MESSAGE_ID = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
-_VOWELS = frozenset("aeiouyAEIOUY")
 _MASS = re.compile(
     r"bulk|mass ?mail|\bblast|group mail|emailer|sendblaster|turbo|atomic|dark ?mail|the ?bat! \(v1"
     r"|smart_send|phpmailer \[version 1\.7|leaf ?phpmailer|custom mailer|mailsender|advanced mail",
     re.IGNORECASE,
 )
-
-
-def random_looking(token: str, changes: int = 2) -> bool:
-    """Return whether a word looks made up by a program: mixed case inside, digits inside, or no vowels."""
-    if len(token) < 4 or token.isdigit():
-        return False
-    letters = [c for c in token if c.isalpha()]
-    if any(c.isdigit() for c in token) and len(letters) >= 2:
-        seen = sum(a.isdigit() != b.isdigit() for a, b in pairwise(token))
-        return seen >= changes or (len(token) >= 8 and changes < 3)
-    inner = sum(a.islower() and b.isupper() for a, b in pairwise(token))
-    if inner >= 2:
-        return True
-    return len(letters) >= 5 and not any(c in _VOWELS for c in letters)
 
 
 @rule(
@@ -399,75 +384,4 @@ _LONG = frozenset(
         "keywords",
         "comments",
     }
-)
-#: domains that give an address to anyone
-FREEMAIL = frozenset(
-    [
-        "gmail.com",
-        "googlemail.com",
-        "yahoo.com",
-        "yahoo.co.uk",
-        "yahoo.fr",
-        "yahoo.de",
-        "yahoo.es",
-        "yahoo.com.br",
-        "ymail.com",
-        "rocketmail.com",
-        "hotmail.com",
-        "hotmail.co.uk",
-        "hotmail.fr",
-        "outlook.com",
-        "outlook.fr",
-        "live.com",
-        "msn.com",
-        "aol.com",
-        "gmx.com",
-        "gmx.de",
-        "gmx.net",
-        "web.de",
-        "mail.com",
-        "mail.ru",
-        "yandex.com",
-        "yandex.ru",
-        "rambler.ru",
-        "inbox.ru",
-        "protonmail.com",
-        "proton.me",
-        "pm.me",
-        "tutanota.com",
-        "tuta.io",
-        "icloud.com",
-        "me.com",
-        "zoho.com",
-        "qq.com",
-        "163.com",
-        "126.com",
-        "sina.com",
-        "foxmail.com",
-        "libero.it",
-        "email.com",
-        "usa.com",
-        "consultant.com",
-        "execs.com",
-        "netscape.net",
-        "lycos.com",
-        "excite.com",
-        "aim.com",
-        "freenet.de",
-        "t-online.de",
-        "laposte.net",
-        "orange.fr",
-        "wp.pl",
-        "o2.pl",
-        "seznam.cz",
-        "uol.com.br",
-        "bol.com.br",
-        "naver.com",
-        "hanmail.net",
-        "fastmail.com",
-        "hushmail.com",
-        "btamail.net.cn",
-        "caramail.com",
-        "eudoramail.com",
-    ]
 )

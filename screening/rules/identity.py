@@ -10,9 +10,9 @@ from screening.address import Mailbox, normal_domain
 from screening.brands import PLAIN_WORDS, named_in, owns
 from screening.links import known_suffix
 from screening.mail import Mail
+from screening.names import FREEMAIL, random_looking
 from screening.plain import folded, mixed_words
 from screening.rule import rule
-from screening.rules.headers import FREEMAIL, random_looking
 
 
 @lru_cache(maxsize=8192)

@@ -9,64 +9,11 @@ import unicodedata
 from screening.brands import BRANDS, PLAIN_WORDS, owns
 from screening.links import Link, registrable
 from screening.mail import Mail
+from screening.names import BUCKETS, FREE_HOSTS, random_looking
 from screening.rule import rule
-from screening.rules.headers import random_looking
 
 _SHOWN = re.compile(r"(?:https?://)?((?:[a-z0-9-]{1,63}\.)+[a-z]{2,24})(?:[/:?#]\S*)?", re.IGNORECASE)
 _LABEL = re.compile(r"[.-]")
-_FREE_HOSTS = (
-    ".firebaseapp.com",
-    ".web.app",
-    ".pages.dev",
-    ".workers.dev",
-    ".r2.dev",
-    ".run.app",
-    ".cloudfunctions.net",
-    ".azurewebsites.net",
-    ".blob.core.windows.net",
-    ".web.core.windows.net",
-    ".azureedge.net",
-    ".azurefd.net",
-    ".netlify.app",
-    ".vercel.app",
-    ".herokuapp.com",
-    ".glitch.me",
-    ".weebly.com",
-    ".weeblysite.com",
-    ".wixsite.com",
-    ".godaddysites.com",
-    ".square.site",
-    ".webflow.io",
-    ".000webhostapp.com",
-    ".ngrok.io",
-    ".ngrok-free.app",
-    ".trycloudflare.com",
-    ".repl.co",
-    ".surge.sh",
-    ".on.fleek.co",
-    ".ipfs.dweb.link",
-    ".amplifyapp.com",
-    ".onrender.com",
-    ".fly.dev",
-    ".translate.goog",
-    ".myportfolio.com",
-    ".notion.site",
-    ".carrd.co",
-    ".jimdosite.com",
-    ".strikingly.com",
-    ".yolasite.com",
-    ".framer.app",
-)
-_BUCKETS = (
-    "storage.googleapis.com",
-    "s3.amazonaws.com",
-    "firebasestorage.googleapis.com",
-    "ipfs.io",
-    "objectstorage.",
-    "storage.cloud.google.com",
-    "linodeobjects.com",
-    "digitaloceanspaces.com",
-)
 
 
 @rule(
@@ -160,7 +107,7 @@ def link_to_data(mail: Mail) -> str | None:
 def link_to_free_host(mail: Mail) -> str | None:
     """A link leads to a site that anyone sets up for nothing, without a name."""
     for link in mail.clickable:
-        if link.host.endswith(_FREE_HOSTS):
+        if link.host.endswith(FREE_HOSTS):
             return link.href
     return None
 
@@ -176,7 +123,7 @@ def link_to_bucket(mail: Mail) -> str | None:
     """A link leads to a page kept in a cloud provider's file store."""
     for link in mail.clickable:
         if link.host and (
-            link.host in _BUCKETS
+            link.host in BUCKETS
             or ".s3." in link.host
             or link.host.startswith("s3.")
             or link.host.endswith((".s3.amazonaws.com", ".linodeobjects.com", ".digitaloceanspaces.com"))

@@ -67,7 +67,7 @@ def test_every_reading_of_an_odd_structure_is_scanned(
         (b"BASE64", b"aGVsbG8"),
         (b"base64 (x)", b"aGVsbG8="),
         (b"base64", b"aGU=bGxv"),
-        (b"quoted-printable", b"hel=\r\nlo"),
+        (b"quoted-printable", b"hell=\r\no"),
         (b"x-uuencode", b"begin 644 a\r\n%:&5L;&\\\r\n`\r\nend\r\n"),
     ],
 )

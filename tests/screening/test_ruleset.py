@@ -91,7 +91,7 @@ def test_each_fault_is_said(tmp_path: Path, text: str, fault: str) -> None:
 
 
 def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
-    text = "[rules.abc]\nscore='1'\ncondition='true'\n[rules.abd]\nwhy='x'\nscore=1\nwhen={subject='('}\n"
+    text = "[rules.abc]\nscore='1'\ncondition='true'\n[rules.xyz]\nwhy='x'\nscore=1\nwhen={subject='('}\n"
     assert len(faults(tmp_path, text)) == 3
 
 
