@@ -62,10 +62,6 @@ class Tally:
     #: client networks never seen before at an account that is older than a week
     new_networks_24h: int = 0
 
-    # -- a server's or customer's accounts
-    accounts: int = 0
-    accounts_fallen_24h: int = 0
-
     def numbers(self) -> dict[str, int]:
         """Return every number by name, as conditions see them."""
         return {name: getattr(self, name) for name in NAMES}
