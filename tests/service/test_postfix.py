@@ -1,4 +1,4 @@
-"""Postfix as the customer's server: its smtp-sink, and a whole Postfix that sends on to a recording server."""
+"""Postfix as the customer's server: its smtp-sink, and a Postfix that sends on to a recording server."""
 
 from __future__ import annotations
 
@@ -126,11 +126,7 @@ def test_smtp_sink_takes_many_messages_over_one_session(relay: Relay, sink_port:
             assert client.send_message(message(sender="a@sink.example")) == {}
 
 
-def test_postfix_takes_mail_and_sends_it_on(
-    relay: Relay, postfix_port: int, customer: CustomerServer
-) -> None:
-    relay.run("customer", "add", "postfix", "--server", f"127.0.0.1:{postfix_port}")
-    relay.account("a@postfix.example", "postfix")
+def test_postfix_takes_mail_and_sends_it_on(postfix: Relay, customer: CustomerServer) -> None:
     sent = message(sender="a@postfix.example", text="Hello\n.dot\n..two\n")
     with postfix.client("a@postfix.example") as client:
         client.send_message(sent)

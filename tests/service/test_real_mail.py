@@ -67,7 +67,7 @@ def test_ham_leaves_as_it_came_below_our_headers(
             client.sendmail(ROBOT, ["bob@partner.example"], raw)
             taken.append(raw)
         except smtplib.SMTPDataError as error:
-            reason = f"{error.smtp_code} {error.smtp_error.decode()[:90]}"
+            reason = f"{error.smtp_code} {error.smtp_error!r:.90}"
             refused[reason] = refused.get(reason, 0) + 1
     client.quit()
     held = relay.rows("held", "list")
