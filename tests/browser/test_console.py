@@ -74,6 +74,7 @@ def test_chart_draws_and_follows(world: World, console: Console) -> None:
     total = watched.page.locator('[data-total="deliver"]')
     assert total.inner_text() == "2"
     world.sent(LOGIN)
+    world.later(seconds=3)  # whoever looks again within two seconds sees the same
     watched.page.wait_for_selector('[data-total="deliver"]:text-is("3")')
     label = watched.page.get_attribute(".chart", "aria-label") or ""
     assert "3 passed" in label
