@@ -97,12 +97,15 @@ class Ruleset:
         try:
             malformed = mail.malformed
             self._run_patterns(mail, found)
+            absent = _absent(mail)
         except Exception:  # noqa: BLE001 - the rule edge: a bug in parsing costs these checks, not the message
-            malformed = ""
+            malformed, absent = "", frozenset()
             unanswered.append("patterns")
         before = time.perf_counter()
         timings["patterns"] = (before - started) * 1000
         for rule in self._checks:
+            if rule.needs in absent:
+                continue
             try:
                 evidence = rule.check(mail) if rule.check is not None else None
             except Exception:  # noqa: BLE001 - the rule edge: a rule that fails is unanswered
@@ -185,6 +188,12 @@ def default_part(rule: Rule) -> str:
     if rule.words:
         return rule.words[0].part
     return "links" if rule.domains else "text"
+
+
+def _absent(mail: Mail) -> frozenset[str]:
+    """Return what the mail has none of: rules that look only at that need not be asked."""
+    parts = (("links", mail.links), ("files", mail.attachments), ("html", mail.html))
+    return frozenset(name for name, part in parts if not part)
 
 
 def _tests(rule: Rule) -> bool:

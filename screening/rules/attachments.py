@@ -73,6 +73,7 @@ def eicar(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=12.0,
     group="malware",
     hits=[
@@ -94,6 +95,7 @@ def program_attached(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=9.0,
     group="malware",
     hits=[{"files": {"scan.zip": {"a.scr": "MZ"}}}],
@@ -108,6 +110,7 @@ def program_in_archive(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=6.0,
     group="malware",
     hits=[{"files": {"report.jpg.zip": "x", "scan.pdf.js": "var x"}}],
@@ -124,6 +127,7 @@ def double_ending(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=8.0,
     group="malware",
     hits=[{"files": {"photo\u202egpj.exe": "x"}}],
@@ -139,6 +143,7 @@ def reversed_file_name(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=6.0,
     group="malware",
     hits=[
@@ -163,6 +168,7 @@ def macro_document(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=6.0,
     group="malware",
     hits=[{"files": {"secure.html": "<html><script>var b=new Blob([x]);a.download='x.zip'</script>"}}],
@@ -179,6 +185,7 @@ def html_smuggling(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=3.5,
     group="malware",
     hits=[{"files": {"payment.html": "<html><script>document.write(unescape('%3c'))</script>"}}],
@@ -198,6 +205,7 @@ _WEB = frozenset({"htm", "html", "shtml", "xhtml", "svg", "mht"})
 
 
 @rule(
+    needs="files",
     score=5.0,
     group="malware",
     hits=[{"files": {"notes.one": "hex:e4525c7b8cd8a74daeb15378d02996d3"}}],
@@ -212,6 +220,7 @@ def onenote_attached(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=4.0,
     group="malware",
     hits=[{"text": "The password is: 7788", "files": {"doc.zip": {"*a.txt": "x"}}}],
@@ -228,6 +237,7 @@ def locked_archive_with_key(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=3.0,
     group="malware",
     hits=[{"text": "Senha: 123", "files": {"nota.pdf": "%PDF-1.4"}}],
@@ -249,6 +259,7 @@ _DOCUMENT_KEY = re.compile(
 
 
 @rule(
+    needs="files",
     score=1.5,
     hits=[{"files": {"MIOoXvzKids.pdf": "%PDF-1.4"}}, {"files": {"3MDsFeNQ6L0KElIBT.pdf": "%PDF-1.4"}}],
     misses=[{"files": {"Invoice-2024.pdf": "%PDF-1.4"}}, {"files": {"IMG20240101.jpg": "hex:ffd8ffe0"}}],
@@ -265,6 +276,7 @@ def random_file_name(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=1.5,
     group="malware",
     hits=[{"files": {"a.ace": "hex:" + b"1234567**ACE**".hex()}}],
@@ -286,6 +298,7 @@ def rare_archive(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=2.0,
     group="malware",
     hits=[{"files": {"cut.zip": "hex:504b0506" + "00" * 6}}],
@@ -297,6 +310,7 @@ def unscannable_archive(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=1.5,
     group="malware",
     hits=[{"files": {"doc.pdf": "%PDF-1.7 1 0 obj << /OpenAction << /S /JavaScript /JS (x) >> >>"}}],
@@ -315,6 +329,7 @@ def active_pdf(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="files",
     score=2.0,
     group="malware",
     hits=[{"files": {"photo.jpg": "hex:504b0506" + "00" * 18}}],

@@ -52,6 +52,7 @@ def invisible_text(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="html",
     score=1.5,
     group="disguise",
     hits=[{"html": "Hello<div style='display:none'>" + "weather garden bicycle " * 20 + "</div>"}],
@@ -64,6 +65,7 @@ def hidden_text(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="html",
     score=1.0,
     hits=[{"html": '<a href="https://a.example/x"><img src="https://a.example/b.png"></a>'}],
     misses=[{"html": "<p>" + "A letter of several lines, with a picture. " * 8 + '<img src="cid:1">'}],
@@ -77,6 +79,7 @@ def picture_letter(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="html",
     score=0.8,
     hits=[{"html": "<p>Hello <a href='https://a.example/'>there</a></p>"}],
     misses=[{"html": "<p>Hello</p>", "text": "Hello"}],
@@ -87,6 +90,7 @@ def html_only(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="html",
     score=1.5,
     hits=[{"text": " ", "html": "<p>" + "Claim your reward today. " * 10 + "</p>"}],
     misses=[{"text": "Claim your reward", "html": "<p>Claim your reward</p>"}],
@@ -100,6 +104,7 @@ def empty_plain_part(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="html",
     score=1.8,
     group="disguise",
     hits=[
@@ -121,6 +126,7 @@ def parts_disagree(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="html",
     score=0.8,
     group="disguise",
     hits=[{"html": "<p>Buy</p>" + "<!-- the quick brown garden weather -->" * 30}],
@@ -136,6 +142,7 @@ def stuffed_comments(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="html",
     score=0.5,
     group="disguise",
     hits=[{"html": "".join(f"&#{ord(c)};" for c in "Confirm your password at once, please do it now.")}],
@@ -156,6 +163,7 @@ def _code(entity: str) -> int:
 
 
 @rule(
+    needs="html",
     score=2.5,
     hits=[{"html": "<form action='https://a.example/'><input type=password name=p></form>"}],
     misses=[{"html": "<p>Your password form</p>"}],
@@ -169,6 +177,7 @@ def password_form(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="html",
     score=0.5,
     hits=[{"html": "<form action='https://a.example/'><input name=q></form>"}],
     misses=[{"html": "<p>Fill in the form on our site</p>"}],
@@ -179,6 +188,7 @@ def form_in_mail(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="html",
     score=1.5,
     hits=[{"html": "<script>document.location='x'</script><p>Hello</p>"}],
     misses=[{"html": "<p>Hello</p>"}],
@@ -189,6 +199,7 @@ def script_in_mail(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="html",
     score=3.0,
     hits=[{"html": "<meta http-equiv=refresh content='0; url=https://a.example/'>"}],
     misses=[{"html": "<meta http-equiv=content-type content='text/html'>"}],

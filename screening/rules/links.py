@@ -17,6 +17,7 @@ _LABEL = re.compile(r"[.-]")
 
 
 @rule(
+    needs="links",
     score=2.5,
     group="impersonation",
     hits=[{"html": '<a href="http://evil.example/x">https://www.mybank.com/login</a>'}],
@@ -51,6 +52,7 @@ def _shown_domain(link: Link) -> str:
 
 
 @rule(
+    needs="links",
     score=2.0,
     hits=[{"text": "Log in at http://192.0.2.44/paypal/"}],
     misses=[{"text": "Ping 192.0.2.44 please, or see http://acme.example/ and http://10.0.0.1/"}],
@@ -65,6 +67,7 @@ def link_to_number(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=3.0,
     group="impersonation",
     hits=[
@@ -83,6 +86,7 @@ def brand_in_host(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=3.0,
     hits=[{"html": '<a href="data:text/html;base64,PGgxPg==">Open</a>'}],
     misses=[{"html": '<a href="https://acme.example/">Open</a><img src="data:image/png;base64,iVBO">'}],
@@ -100,6 +104,7 @@ def link_to_data(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=1.8,
     hits=[{"text": "Sign in: https://acme-login.web.app/x"}],
     misses=[{"text": "https://acme.example/app"}],
@@ -113,6 +118,7 @@ def link_to_free_host(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=2.0,
     hits=[{"html": "<a href='https://storage.googleapis.com/bucket/page.html#x'>Open</a>"}],
     misses=[
@@ -133,6 +139,7 @@ def link_to_bucket(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=0.4,
     hits=[{"to": "bob@shop.example", "text": "https://a.example/login?email=bob@shop.example"}],
     misses=[{"to": "bob@shop.example", "text": "https://a.example/login"}],
@@ -159,6 +166,7 @@ def _recipients(mail: Mail) -> list[str]:
 
 
 @rule(
+    needs="links",
     score=2.5,
     hits=[{"text": "https://www.paypal.com@evil.example/login"}],
     misses=[{"text": "https://medium.com/@anna/story"}],
@@ -174,6 +182,7 @@ def link_hides_host(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=1.5,
     hits=[{"text": "http://shop.example:8081/login"}],
     misses=[{"text": "https://shop.example:443/ and http://localhost:8080/"}],
@@ -189,6 +198,7 @@ def link_to_odd_port(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=2.0,
     group="disguise",
     hits=[{"text": "https://xn--pypal-4ve.example/"}],
@@ -222,6 +232,7 @@ def _mixes(label: str) -> bool:
 
 
 @rule(
+    needs="links",
     score=1.2,
     hits=[
         {"text": "https://secure-login-account-update-verify.example/"},
@@ -242,6 +253,7 @@ def link_to_long_host(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=1.2,
     hits=[{"text": "https://xkqzvw7.example/ and https://b7x9k2qp.example/a"}],
     misses=[{"text": "https://www.acme.example/"}, {"text": "https://web2.acme4you.example/"}],
@@ -257,6 +269,7 @@ def link_to_random_host(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=1.5,
     hits=[
         {
@@ -277,6 +290,7 @@ def links_all_alike(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=1.0,
     hits=[{"html": "<a href='https://other.example/a'>A</a> <a href='https://other.example/b'>B</a>"}],
     misses=[{"html": "<a href='https://www.acme.example/a'>A</a> <a href='https://other.example/b'>B</a>"}],
@@ -293,6 +307,7 @@ def links_all_foreign(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=1.5,
     hits=[{"text": "Open https://x.example/?q=" + "aG9B7xK2" * 14}],
     misses=[{"text": "https://x.example/articles/2026/03/how-to-grow-tomatoes-on-a-balcony-in-the-city"}],
@@ -311,6 +326,7 @@ def link_with_long_token(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=1.2,
     hits=[{"text": "http://7f2b5.shop.example/?ubocuacuro=4FnLT71G9R8822a94su16ir6"}],
     misses=[
@@ -330,6 +346,7 @@ _CODE = re.compile(r"(?=[A-Za-z0-9]*[0-9][A-Za-z]+[0-9])(?=[A-Za-z0-9]*[A-Za-z])
 
 
 @rule(
+    needs="links",
     score=3.0,
     group="disguise",
     hits=[{"html": "<a href='http://\U0001d7dc.rentals.example/x'>Open</a>"}],
@@ -349,6 +366,7 @@ def link_in_styled_letters(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="links",
     score=1.5,
     hits=[{"html": "<a href='mailto:out@x.example?subject=Remove'>here</a>"}],
     misses=[{"html": "<a href='mailto:anna@acme.example?subject=Hello'>here</a>"}],
