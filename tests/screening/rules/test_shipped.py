@@ -90,7 +90,7 @@ FRAUD = {
 
 @pytest.mark.parametrize(
     ("example", "least"),
-    [(PHISH, 12), (BILL_SCAM, 4), (EXTORTION, 4), (FRAUD, 7)],
+    [(PHISH, 12), (BILL_SCAM, 7), (EXTORTION, 7), (FRAUD, 7)],
     ids=["phish", "bill", "extortion", "fraud"],
 )
 def test_modern_fraud_is_caught_with_reasons(shipped: Ruleset, example: Example, least: float) -> None:
