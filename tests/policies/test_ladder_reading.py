@@ -198,3 +198,19 @@ def test_the_readmes_example_is_a_step() -> None:
     example = readme.partition("```toml\n")[2].partition("```")[0]
     both = parse(ladders.SHIPPED.read_text(encoding="utf-8") + example)
     assert len(both.rungs) == len(ladders.load().rungs) + 1
+
+
+def test_the_longest_that_is_taken() -> None:
+    assert len(parse(f"escalation = {['1h'] * 10}\n" + STEP).durations) == 10
+    assert parse(STEP.replace("{votes}", "{votes:00000008}")).rungs[0].reason.startswith("{votes:00000008}")
+
+
+@pytest.mark.parametrize(("length", "taken"), [(1000, True), (1001, False)])
+def test_a_condition_has_a_thousand_characters_at_most(length: int, *, taken: bool) -> None:
+    condition = "klass == '" + "x" * (length - 11) + "'"
+    assert len(condition) == length
+    text = STEP.replace("votes >= 2", condition)
+    if taken:
+        assert parse(text).rungs[0].when.text == condition
+    else:
+        assert any("longer than 1000 characters" in one for one in faults(text))
