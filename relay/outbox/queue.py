@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Full", "Outbox", "Parcel", "Recipient", "WaitingEnvelope", "Why"]
 
 ORPHANS = 500
+TIDY_SECONDS = 3600.0
 #: Mail whose server has not been asked yet, and of it what may go at once.
 NOT_TRIED = (Why.QUEUE, Why.PACED, Why.HELD, Why.UNSCREENED)
 AT_ONCE = (Why.QUEUE, Why.PACED)
@@ -262,13 +263,26 @@ class Outbox:
         self._running = True
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.overdue.run())
+            tasks.create_task(self._tidy_forever())
             tasks.create_task(self.deliverer.run())
 
     async def _start(self) -> None:
-        """Take back what a dead process had leased, and remove files that have no row."""
+        """Take back what a dead process had leased, and tidy up."""
         if self.store.sqlite:  # one process delivers; on PostgreSQL the leases of the dead run out
             now_us = micros(self.ledger.steady.now())
             await self.store.write(lambda tx: rows.recover(tx, now_us))
+        await self._tidy()
+
+    async def _tidy_forever(self) -> None:
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            try:
+                await self._tidy()
+            except StoreError:
+                continue  # in an hour, then
+
+    async def _tidy(self) -> None:
+        """Remove files without a row: of a process that died before its commit, or after its last record."""
         found = await asyncio.to_thread(lambda: list(self.spool.orphans(clock.now().timestamp())))
         for start in range(0, len(found), ORPHANS):
             await self._remove_orphans(found[start : start + ORPHANS])

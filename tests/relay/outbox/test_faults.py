@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import signal
 import sys
@@ -64,6 +65,13 @@ async def herd() -> AsyncIterator[Herd]:
         await process.wait()
 
 
+def age(folder: Path) -> None:
+    """Let an hour pass for files: then what a dead process left behind may go."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            os.utime(path, (0, 0))
+
+
 def number_of(data: bytes) -> int:
     return int(data.split(b"\r\n", 1)[0].removeprefix(b"X-Number: "))
 
@@ -89,6 +97,8 @@ async def test_du_11_to_18_nothing_promised_is_lost_whenever_the_process_is_kill
                 killed[point] += 1
         order = {"url": url, "folder": str(tmp_path), "port": server.port, "numbers": []}
         assert await victims.run({**order, "point": "never", "nth": 1}) == 0
+        age(tmp_path / "spool")
+        assert await victims.run({**order, "point": "never", "nth": 1}) == 0
         with store.read() as tx:
             left = rows.counts(tx)
         mail = [message for message in server.messages if not message.mail.startswith("MAIL FROM:<>")]
@@ -103,15 +113,13 @@ async def test_du_11_to_18_nothing_promised_is_lost_whenever_the_process_is_kill
     assert all(message.data == body(number_of(message.data)) for message in mail)
     with store.read() as tx:
         aside = {row.id for row in rows.page(tx, rows.Filter(state="poison"))}
-    lost = [n for n in victims.acked if not copies[n] and f"number{n:010}" not in aside]
-    assert lost == []
+    assert [n for n in victims.acked if not copies[n] and f"number{n:010}" not in aside] == []
     owed = {n for n in copies if len(recipients(n)) == 2}
-    assert [n for n in owed if not any(b"bad%d@x.example" % n in report for report in reports)] == []
+    assert owed <= {n for n in owed if any(b"bad%d@x.example" % n in report for report in reports)}
     # at most the deliveries under way at a kill after the dot
     assert twice <= 5 * (
         killed["in body"] + killed["after upstream 250"] + killed["in bounce"] + killed["before record"]
     )
     files = {path.name for path in (tmp_path / "spool").rglob("*") if path.is_file()}
-    promised = {f"number{n:010}" for n in victims.acked}
-    assert files & promised <= aside, "bodies of delivered mail are left behind"
+    assert files <= aside, "bodies of delivered mail are left behind"
     store.close()

@@ -113,6 +113,7 @@ async def main(order: dict[str, Any]) -> None:
     outbox = Outbox(
         config, store, Keyring.load(folder / "master.keys"), pool, lambda _: route, Metrics(Log("error"))
     )
+    await outbox._start()
     running = asyncio.create_task(outbox.run())
     kill = order["kill"]
 
