@@ -63,7 +63,7 @@ class Group:
 GROUPS = (
     Group("word", 1.0),
     Group("subject", 0.5, "subject "),
-    Group("sender", 0.55, "sender "),
+    Group("sender", 0.6, "sender "),
     Group("shape", 0.7, words=False),
     Group("link", 0.7, "link "),
     Group("markup", 0.6, "markup ", words=False),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 COST = 3.0
 MAX_ROUNDS = 40
 #: a border whose worst violation is this small has settled: no number moves by a tenth beyond it
-TOLERANCE = 0.1
+TOLERANCE = 0.04
 #: value of the constant feature that carries the bias
 BIAS = 0.5
 #: A kind learned alone (a storm of complaints teaches spam only) pulls, all of it together, as strongly as
