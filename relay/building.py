@@ -32,6 +32,7 @@ def screener(config: Config) -> Screen:
             scores=settings.scores,
             off=settings.off,
             shadow=settings.shadow,
+            on=settings.on,
         )
     except RuleError as error:
         raise ConfigError([Fault("screening.rules", "rules", text) for text in error.faults]) from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from relay.commands import accounts, copies, customers, mail, outbox, policy, reports, setup
+from relay.commands import accounts, copies, customers, mail, outbox, policy, reports, rules, setup
 from relay.commands.context import Context
 
 
@@ -29,7 +29,7 @@ def main(context: click.Context, path: Path) -> None:
 for _command in (
     setup.init, setup.check, setup.serve, copies.backup, copies.restore,
     customers.customer, customers.server, accounts.account, accounts.credential,
-    mail.screen, mail.learn,
+    mail.screen, mail.learn, rules.rules,
     outbox.outbox, outbox.held, policy.policy,
     reports.feedback, reports.reporter, reports.dkim, reports.explain, reports.audit_log,
 ):  # fmt: skip

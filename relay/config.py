@@ -188,6 +188,7 @@ class ScreeningConfig(Section):
     )
     scores: dict[str, Score] = Field(default_factory=dict, description="rule = score, over the rule's own")
     off: tuple[str, ...] = Field((), description="rules that are switched off")
+    on: tuple[str, ...] = Field((), description="rules that ship switched off, such as the data-loss rules")
     shadow: tuple[str, ...] = Field((), description="rules that are recorded but do not count")
     model: Path | Literal[""] = Field(
         "", description="what `learn` trains; empty: classifier.model here, or the shipped one"

@@ -13,11 +13,11 @@ from relay.clock import micros, moment
 from relay.keyring import HASH_BYTES
 from relay.store import batch, bulk
 from relay.store.bulk import json_text
-from relay.store.schema import clean, cohort, network, tally
+from relay.store.schema import clean, cohort, network, tally, vote
 from relay.store.schema import message as _message
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, RowMapping
 
@@ -223,6 +223,18 @@ def message(tx: Connection, identifier: str) -> JournalRow | None:
     """Return the row of a message, None if it is unknown or past its retention."""
     row = tx.execute(select(_message).where(_message.c.id == identifier)).mappings().first()
     return None if row is None else _row(row)
+
+
+def since(tx: Connection, moment_from: datetime) -> Iterator[JournalRow]:
+    """Yield the rows from a moment on, oldest first, without holding them all."""
+    statement = select(_message).where(_message.c.at_us >= micros(moment_from)).order_by(_message.c.at_us)
+    for row in tx.execution_options(yield_per=1000).execute(statement).mappings():
+        yield _row(row)
+
+
+def complained(tx: Connection) -> frozenset[str]:
+    """Return the ids of messages that somebody complained about with effect."""
+    return frozenset(tx.execute(select(vote.c.message_id).distinct()).scalars())
 
 
 def _row(row: RowMapping) -> JournalRow:

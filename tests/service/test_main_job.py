@@ -281,3 +281,20 @@ def test_sigterm_says_421_to_the_idle_and_ends_with_0(relay: Relay) -> None:
     assert client.noop()[0] == 421
     client.close()
     relay.start()
+
+
+def test_rules_are_listed_tested_replayed_and_rated(relay: Relay) -> None:
+    with relay.client(ALICE) as client:
+        client.send_message(message())
+    until(lambda: relay.events("message"))
+    assert {"rule", "score", "mode", "group", "why"} == set(relay.rows("rules", "list")[0])
+    assert "examples hold" in relay.run("rules", "test").stdout
+    assert relay.rows("rules", "replay", "--days", "1") == [], "the same rules decide the same"
+    changed = relay.folder / "changed.toml"
+    changed.write_text(
+        relay.config.read_text().replace("[screening]", "[screening]\ntag = -50.0\nhold = -40.0")
+    )
+    moved = relay.rows("rules", "replay", "--days", "1", "--with", str(changed))
+    assert {row["after"] for row in moved} <= {"tag", "hold"}
+    assert moved
+    relay.rows("rules", "quality", "--days", "1")
