@@ -6,6 +6,8 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +17,6 @@ from tests.service.test_main_job import message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.service.harness import CustomerServer
 
@@ -85,12 +86,12 @@ def sink_port() -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def postfix_port(tmp_path_factory: pytest.TempPathFactory, customer: CustomerServer) -> Iterator[int]:
+def postfix_port(customer: CustomerServer) -> Iterator[int]:
     if POSTFIX is None or os.getuid() != 0:
         pytest.skip("Postfix is not installed, or cannot be started without root")
-    folder: Path = tmp_path_factory.mktemp("postfix")
-    for parent in (folder, *folder.parents[:2]):
-        parent.chmod(0o755)
+    # not below pytest's own folder: Postfix's user must be able to enter it
+    folder = Path(tempfile.mkdtemp(prefix="gatepost-postfix-"))
+    folder.chmod(0o755)
     port = free_port()
     (folder / "queue").mkdir()
     (folder / "data").mkdir()
@@ -101,6 +102,7 @@ def postfix_port(tmp_path_factory: pytest.TempPathFactory, customer: CustomerSer
     until(lambda: accepts(port))
     yield port
     subprocess.run([POSTFIX, "-c", folder, "stop"], check=False, capture_output=True, timeout=60)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
