@@ -37,9 +37,7 @@ def screener(config: Config) -> Screen:
     except RuleError as error:
         raise ConfigError([Fault("screening.rules", "rules", text) for text in error.faults]) from error
     try:
-        classifier = Classifier.load(
-            model_path(config) if settings.model or model_path(config).exists() else None
-        )
+        classifier = Classifier.load(model_path(config))
     except (OSError, ValueError) as error:
         raise ConfigError([Fault("screening.model", str(model_path(config)), str(error))]) from error
     return Screen(ruleset, classifier, deadline_seconds=settings.deadline.total_seconds())

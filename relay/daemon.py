@@ -189,6 +189,7 @@ class Daemon:
         parts = self.parts
         yield parts.directory.watch()
         yield parts.outbox.watch_doubts()
+        yield sweep.learn_forever(parts.pipeline, parts.metrics)
         if self.role.control:
             yield parts.outbox.run()
             yield sweep.decide_forever(parts.intake, parts.metrics)

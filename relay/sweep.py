@@ -6,17 +6,19 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from relay import clock
-from relay.errors import RelayError
+from relay.errors import RelayError, StoreError
 from relay.store import retention
 
 if TYPE_CHECKING:
     from relay.config import Config
     from relay.feedback.intake import Intake
     from relay.metrics import Metrics
+    from relay.pipeline import Pipeline
     from relay.store.engine import Store
 
 DECIDE_SECONDS = 0.25
 PURGE_SECONDS = 3600
+LEARN_SECONDS = 1.0
 
 
 async def decide_forever(intake: Intake, metrics: Metrics) -> None:
@@ -24,6 +26,8 @@ async def decide_forever(intake: Intake, metrics: Metrics) -> None:
     while True:
         try:
             await intake.sweep(clock.now())
+        except StoreError:
+            pass  # the store's own health says so; what waits is judged when it is back
         except RelayError as error:
             metrics.bug("sweep", error)
         await asyncio.sleep(DECIDE_SECONDS)
@@ -34,6 +38,18 @@ async def purge_forever(store: Store, config: Config, metrics: Metrics) -> None:
     while True:
         try:
             await retention.purge_all(store, clock.now(), config.retention)
+        except StoreError:
+            pass
         except RelayError as error:
             metrics.bug("retention", error)
         await asyncio.sleep(PURGE_SECONDS)
+
+
+async def learn_forever(pipeline: Pipeline, metrics: Metrics) -> None:
+    """Take up the model that `gatepost learn` wrote, within a second; a damaged one changes nothing."""
+    while True:
+        try:
+            await asyncio.to_thread(pipeline.screen.refresh)
+        except ValueError as error:
+            metrics.bug("classifier", error)
+        await asyncio.sleep(LEARN_SECONDS)

@@ -24,6 +24,10 @@ class Classifier(Protocol):
         """Return the hit of the calibrated probability, beside what rules found."""
         ...
 
+    def refresh(self) -> bool:
+        """Take up what training wrote meanwhile; return whether there was something."""
+        ...
+
 
 class Scanner(Protocol):
     """Asks someone outside; raises nothing but what `ask` documents."""
@@ -49,6 +53,11 @@ class Screen:
         self.classifier = classifier
         self.scanners = tuple(scanners)
         self.deadline_seconds = deadline_seconds
+
+    def refresh(self) -> None:
+        """Let the classifier take up a model that training wrote; ModelError if it cannot be used."""
+        if self.classifier is not None:
+            self.classifier.refresh()
 
     def offline(self, mail: Mail) -> Verdict:
         """Return the verdict of rules and classifier; synchronous, never raises."""

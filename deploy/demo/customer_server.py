@@ -17,10 +17,11 @@ class Folder:
     """Keeps each message as NUMBER.eml, its envelope in the first two lines as X- headers."""
 
     def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._count = 0
 
-    async def handle_DATA(self, _server: SMTP, _session: object, envelope: Any) -> str:  # noqa: N802, ANN401 - aiosmtpd's names
+    async def handle_DATA(self, _server: SMTP, _session: object, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's names
         """Store one message, then answer."""
         self._count += 1
         head = f"X-Stored-From: {envelope.mail_from}\r\nX-Stored-To: {','.join(envelope.rcpt_tos)}\r\n"
@@ -32,13 +33,14 @@ class Folder:
 
 async def main(folder: Path) -> None:
     """Serve on a free port of loopback until killed."""
-    folder.mkdir(parents=True, exist_ok=True)
     loop = asyncio.get_running_loop()
     keeper = Folder(folder)
     server = await loop.create_server(
-        lambda: SMTP(keeper, hostname="mail.customer.example", loop=loop, data_size_limit=64 << 20), "127.0.0.1", 0
+        lambda: SMTP(keeper, hostname="mail.customer.example", loop=loop, data_size_limit=64 << 20),
+        "127.0.0.1",
+        0,
     )
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - its interface
+    print(server.sockets[0].getsockname()[1], flush=True)
     async with server:
         await server.serve_forever()
 

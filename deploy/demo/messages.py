@@ -16,9 +16,9 @@ GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 PHISHING_HTML = """<html><body style="font-family:Arial">
 <p>Dear Customer,</p>
-<p>We detected <b>unusual sign-in activity</b> on your PayPal account. For your protection your account has been
-<b>temporarily limited</b>. You must verify your password and billing information within 24 hours or your account
-will be permanently suspended.</p>
+<p>We detected <b>unusual sign-in activity</b> on your PayPal account. For your protection your account
+has been <b>temporarily limited</b>. You must verify your password and billing information within 24 hours
+or your account will be permanently suspended.</p>
 <p><a href="http://paypa1-secure-login.verify-account.example.top/webscr/login.php?cmd=_login">https://www.paypal.com/signin</a></p>
 <p>Failure to verify your account immediately will result in closure.</p>
 <p>PayPal Security Department</p></body></html>"""
@@ -38,7 +38,10 @@ def ordinary(sender: str, to: str, subject: str, text: str, now: datetime) -> Em
 
 def newsletter(sender: str, to: str, number: int, now: datetime) -> EmailMessage:
     """Return one copy of a well-made newsletter."""
-    text = f"Hello,\n\nhere is issue {number % 7 + 1} of our garden letter: pruning roses, sowing beans.\n\nTo stop it, use the link in the header.\n"
+    text = (
+        f"Hello,\n\nhere is issue {number % 7 + 1} of our garden letter: pruning roses, sowing beans.\n\n"
+        "To stop it, use the link in the header.\n"
+    )
     message = ordinary(sender, to, "The garden letter", text, now)
     domain = sender.rpartition("@")[2].rstrip(">")
     message["List-Id"] = f"<garden.{domain}>"
@@ -49,13 +52,19 @@ def newsletter(sender: str, to: str, number: int, now: datetime) -> EmailMessage
 
 def phishing(sender: str, to: str, now: datetime) -> EmailMessage:
     """Return a phishing mail as a stolen account sends it."""
-    message = ordinary(f'"PayPal Security" <{sender}>', to, "Your account has been limited - action required", "", now)
-    message.set_content("Verify your account: http://paypa1-secure-login.verify-account.example.top/webscr/login.php\n")
+    message = ordinary(
+        f'"PayPal Security" <{sender}>', to, "Your account has been limited - action required", "", now
+    )
+    message.set_content(
+        "Verify your account: http://paypa1-secure-login.verify-account.example.top/webscr/login.php\n"
+    )
     message.add_alternative(PHISHING_HTML, subtype="html")
     return message
 
 
-def report(original: bytes, *, reporter: str, feedback_type: str = "abuse", recipient: str = "", now: datetime) -> bytes:
+def report(
+    original: bytes, *, reporter: str, feedback_type: str = "abuse", recipient: str = "", now: datetime
+) -> bytes:
     """Return an ARF report (RFC 5965) about `original`, unsigned."""
     boundary = "=_report"
     about = [f"Feedback-Type: {feedback_type}", "User-Agent: MailboxFeedback/2.1", "Version: 1"]

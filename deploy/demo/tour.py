@@ -57,7 +57,9 @@ class Tour:
 
     def run(self, *arguments: str, stdin: str | None = None) -> str:
         """Run one gatepost command and return what it printed."""
-        done = subprocess.run([*GATEPOST, *arguments], input=stdin, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(
+            [*GATEPOST, *arguments], input=stdin, capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise SystemExit(f"gatepost {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}")
         return done.stdout
@@ -65,7 +67,7 @@ class Tour:
     def start(self, command: list[str]) -> str:
         """Start a process that stays, and return its first line."""
         log = (DEMO / f"{Path(command[0]).name}-{len(self.processes)}.log").open("w")
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         self.processes.append(process)
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         line = process.stdout.readline()
@@ -106,15 +108,42 @@ class Tour:
     def set_up(self) -> None:
         """Start a customer's server and a relay with one customer and its accounts."""
         shutil.rmtree(DEMO, ignore_errors=True)
-        init = [*GATEPOST[:1], "init", str(DEMO), "--hostname", "relay.example", "--bind", "127.0.0.1", "--json"]
-        init += [part for name in ("submission", "submissions", "feedback", "http") for part in (f"--{name}-port", "0")]
-        done = subprocess.run(init, capture_output=True, text=True, check=True)  # noqa: S603
+        init = [
+            *GATEPOST[:1],
+            "init",
+            str(DEMO),
+            "--hostname",
+            "relay.example",
+            "--bind",
+            "127.0.0.1",
+            "--json",
+        ]
+        init += [
+            part
+            for name in ("submission", "submissions", "feedback", "http")
+            for part in (f"--{name}-port", "0")
+        ]
+        done = subprocess.run(init, capture_output=True, text=True, check=True)
         self.staff = json.loads(done.stdout)["staff"]
-        port = self.start([sys.executable, str(Path(__file__).with_name("customer_server.py")), str(DEMO / "customer-mail")])
-        self.run("customer", "add", "acme", "--server", f"127.0.0.1:{port.strip()}", "--contact", "owner@acme.example", "--brand", "Acme")
+        port = self.start(
+            [sys.executable, str(Path(__file__).with_name("customer_server.py")), str(DEMO / "customer-mail")]
+        )
+        self.run(
+            "customer",
+            "add",
+            "acme",
+            "--server",
+            f"127.0.0.1:{port.strip()}",
+            "--contact",
+            "owner@acme.example",
+            "--brand",
+            "Acme",
+        )
         for login, klass in (("alice", "person"), ("garden", "bulk"), ("promo", "bulk")):
             address = f"{login}@acme.example"
-            made = json.loads(self.run("account", "add", address, "--customer", "acme", "--class", klass, "--json"))
+            made = json.loads(
+                self.run("account", "add", address, "--customer", "acme", "--class", klass, "--json")
+            )
             self.passwords[address] = made["password"]
         for name in REPORTERS:
             key, public = dkim.new_key(), DEMO / f"{name}.dkim"
@@ -122,28 +151,46 @@ class Tour:
             self.signers[name] = dkim.Signer(name, "fbl", key)
             self.run("reporter", "add", name, "--covers", name, "--dkim-key", str(public))
         self.listeners = json.loads(self.start([*GATEPOST, "serve"]))["listeners"]
-        self.step(len(self.listeners) == 4, len(self.listeners), "listeners accept: " + ", ".join(self.listeners.values()))
+        self.step(
+            len(self.listeners) == 4,
+            len(self.listeners),
+            "listeners accept: " + ", ".join(self.listeners.values()),
+        )
 
     def ordinary_mail_arrives(self) -> None:
         """Send what a person writes."""
-        text = "Hello Bob,\n\nthe minutes of Monday's meeting are below. See you on Thursday at ten.\n\nAlice\n"
-        message = messages.ordinary("alice@acme.example", "bob@partner.example", "Minutes of Monday", text, clock.now())
+        text = (
+            "Hello Bob,\n\nthe minutes of Monday's meeting are below. See you on Thursday at ten.\n\nAlice\n"
+        )
+        message = messages.ordinary(
+            "alice@acme.example", "bob@partner.example", "Minutes of Monday", text, clock.now()
+        )
         with self.login("alice@acme.example") as client:
             client.send_message(message)
         arrived = [file for file in self.stored() if str(message["Message-ID"]).encode() in file.read_bytes()]
-        self.step(len(arrived) == 1, len(arrived), "ordinary message over STARTTLS + AUTH arrived at the customer's server")
+        self.step(
+            len(arrived) == 1,
+            len(arrived),
+            "ordinary message over STARTTLS + AUTH arrived at the customer's server",
+        )
 
     def spam_is_refused(self) -> None:
         """Send GTUBE and a phishing mail."""
         now = clock.now()
-        gtube = messages.ordinary("alice@acme.example", "bob@partner.example", "Test", messages.GTUBE + "\n", now)
+        gtube = messages.ordinary(
+            "alice@acme.example", "bob@partner.example", "Test", messages.GTUBE + "\n", now
+        )
         phish = messages.phishing("alice@acme.example", "bob@partner.example", now)
         for name, message in (("GTUBE", gtube), ("phishing", phish)):
             code, text = self._refusal(message)
             self.step(code == 554, code, f"{name} refused: {text[:160]}")
-        self.step(len(self.stored()) == 1, len(self.stored()), "message at the customer's server, still: nothing refused leaked")
+        self.step(
+            len(self.stored()) == 1,
+            len(self.stored()),
+            "message at the customer's server, still: nothing refused leaked",
+        )
 
-    def _refusal(self, message: Any) -> tuple[int, str]:  # noqa: ANN401 - an email.message
+    def _refusal(self, message: Any) -> tuple[int, str]:
         with self.login("alice@acme.example") as client:
             try:
                 client.send_message(message)
@@ -161,7 +208,11 @@ class Tour:
                     client.send_message(messages.newsletter(login, to, number, clock.now()))
         rate = 2 * BULK_MESSAGES / (time.monotonic() - started)
         arrived = len(self.stored()) - before
-        self.step(arrived == 2 * BULK_MESSAGES, arrived, f"newsletters of two bulk accounts arrived ({rate:.0f} a second, one client)")
+        self.step(
+            arrived == 2 * BULK_MESSAGES,
+            arrived,
+            f"newsletters of two bulk accounts arrived ({rate:.0f} a second, one client)",
+        )
 
     def copies(self, login: str) -> Iterator[bytes]:
         """Yield what recipients of `login` got, oldest first, without the store's own lines."""
@@ -176,14 +227,20 @@ class Tour:
         with self.feedback() as client:
             genuine = self._complaint(garden[0], 0)
             self.report(client, genuine, REPORTERS[0])
-            self.step(self.settled("garden@acme.example", 1), 1, "complaint about garden@: " + self.standing("garden@acme.example")["standing"])
+            self.step(
+                self.settled("garden@acme.example", 1),
+                1,
+                "complaint about garden@: " + self.standing("garden@acme.example")["standing"],
+            )
             started = time.monotonic()
             for number in range(FORGED):
                 self.report(client, self._forgery(number, genuine, garden), REPORTERS[number % 2])
             seconds = time.monotonic() - started
         shown = self.standing("garden@acme.example")
         held = shown["standing"] == "active" and shown["tally"]["votes"] == 1
-        self.step(held, FORGED, f"forged and replayed reports moved nothing ({FORGED / seconds:.0f} a second): votes {shown['tally']['votes']}, {shown['standing']}")
+        after = f"votes {shown['tally']['votes']}, {shown['standing']}"
+        rate = FORGED / seconds
+        self.step(held, FORGED, f"forged and replayed reports moved nothing ({rate:.0f} a second): {after}")
         self.client = self.login("promo@acme.example")
         with self.feedback() as client:
             for number in range(VOTES):
@@ -192,8 +249,9 @@ class Tour:
         off = self.wait(lambda: self.rcpt()[0] == 550)
         seconds = time.monotonic() - sent
         shown = self.standing("promo@acme.example")
-        text = f"complaints by two reporters about promo@: {shown['standing']} by the shipped ladder after {seconds:.1f} s"
-        self.step(off and shown["standing"] == "deactivated", VOTES, f"{text}: {shown['reason']}")
+        text = f"{shown['standing']} by the shipped ladder after {seconds:.1f} s: {shown['reason']}"
+        off = off and shown["standing"] == "deactivated"
+        self.step(off, VOTES, f"complaints by two reporters about promo@: {text}")
 
     def rcpt(self) -> tuple[int, str]:
         """Try one recipient in the session of promo@ that is open all the while."""
@@ -204,7 +262,9 @@ class Tour:
 
     def _complaint(self, copy: bytes, number: int) -> bytes:
         reporter = REPORTERS[number % 2]
-        raw = messages.report(copy, reporter=reporter, recipient=f"reader{number}@{reporter}", now=clock.now())
+        raw = messages.report(
+            copy, reporter=reporter, recipient=f"reader{number}@{reporter}", now=clock.now()
+        )
         return messages.signed(raw, self.signers[reporter], clock.now())
 
     def _forgery(self, number: int, genuine: bytes, copies: list[bytes]) -> bytes:
@@ -215,8 +275,14 @@ class Tour:
             return genuine
         if kind == 1:
             return self._complaint(copies[0], 0)
-        copy = copies[number] if kind == 2 else copies[number].replace(b"CFBL-Feedback-ID: ", b"CFBL-Feedback-ID: x")
-        return messages.report(copy, reporter=reporter, recipient=f"reader{number}@{reporter}", now=clock.now())
+        copy = (
+            copies[number]
+            if kind == 2
+            else copies[number].replace(b"CFBL-Feedback-ID: ", b"CFBL-Feedback-ID: x")
+        )
+        return messages.report(
+            copy, reporter=reporter, recipient=f"reader{number}@{reporter}", now=clock.now()
+        )
 
     def settled(self, account: str, votes: int) -> bool:
         """Wait until an account has this many votes."""
@@ -235,7 +301,9 @@ class Tour:
         code, answer = self.rcpt()
         case = self.standing("promo@acme.example")["evidence"]["case_id"]
         self.step(code == 550 and case in answer, code, f"next submission refused at RCPT: {answer}")
-        done = subprocess.run([*GATEPOST, "explain", case, "--json"], capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(
+            [*GATEPOST, "explain", case, "--json"], capture_output=True, text=True, check=False
+        )
         explained = json.loads(done.stdout)
         same = done.returncode == 0 and explained["same"] is True
         self.step(same, case, "explain recomputes the decision from its evidence: same outcome")
@@ -247,7 +315,9 @@ class Tour:
         client = self.client
         open_again = self.wait(lambda: self.rcpt()[0] == 250)
         client.rset()
-        client.send_message(messages.newsletter("promo@acme.example", "someone@partner.example", 1, clock.now()))
+        client.send_message(
+            messages.newsletter("promo@acme.example", "someone@partner.example", 1, clock.now())
+        )
         client.quit()
         arrived = len(self.stored()) - before
         self.step(open_again and arrived == 1, arrived, "message of promo@ arrived after staff reinstated it")
@@ -282,8 +352,10 @@ def main() -> int:
         print(f"{verdict}, in {time.monotonic() - started:.0f} s", flush=True)
         if "--once" in sys.argv[1:]:
             return 0 if tour.held else 1
-        print(f"\nSMTP     {tour.listeners['submission']}, STARTTLS, login alice@acme.example, password {tour.passwords['alice@acme.example']}")
-        print(f"console  http://{tour.listeners['http']}/, login {tour.staff['login']}, password {tour.staff['password']}")
+        smtp, http, staff = tour.listeners["submission"], tour.listeners["http"], tour.staff
+        password = tour.passwords["alice@acme.example"]
+        print(f"\nSMTP     {smtp}, STARTTLS, login alice@acme.example, password {password}")
+        print(f"console  http://{http}/, login {staff['login']}, password {staff['password']}")
         print(f"try      {' '.join(GATEPOST)} account list\nCtrl-C ends the demo", flush=True)
         tour.processes[-1].wait()
     except KeyboardInterrupt:

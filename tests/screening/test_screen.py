@@ -25,6 +25,9 @@ class Sure:
             raise ValueError("secret words of a bug")
         return self.answer
 
+    def refresh(self) -> bool:
+        return False
+
 
 @dataclass
 class Far:

@@ -298,3 +298,23 @@ def test_rules_are_listed_tested_replayed_and_rated(relay: Relay) -> None:
     assert {row["after"] for row in moved} <= {"tag", "hold"}
     assert moved
     relay.rows("rules", "quality", "--days", "1")
+
+
+def test_what_is_learned_reaches_the_running_daemon(relay: Relay, tmp_path: Path) -> None:
+    words = "zanzibar quokka marzipan trombone gazpacho"
+    for number in range(40):
+        text = f"{words} offer {number}\n{words}\n"
+        (tmp_path / f"{number}.eml").write_bytes(message(text=text).as_bytes())
+    probe = tmp_path / "probe.txt"
+    probe.write_bytes(message(text=f"{words}\n{words}\n").as_bytes())
+
+    def score() -> float:
+        seen = len(relay.events("message"))
+        with relay.client(ROBOT) as client:
+            client.sendmail(ROBOT, [BOB], probe.read_bytes())
+        return float(until(lambda: relay.events("message")[seen:])[-1]["score"])
+
+    before = score()
+    learned = relay.json("learn", "spam", *(str(path) for path in tmp_path.glob("*.eml")))
+    assert (learned["new"], learned["spam"]) == (40, 40)
+    until(lambda: score() != before, seconds=20)
