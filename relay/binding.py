@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from relay.config import split_address
 from relay.errors import RelayError
+from relay.values import split_address
 
 
 def bind(address: str, *, shared: bool = False) -> socket.socket:

@@ -9,9 +9,9 @@ import click
 from relay import clock
 from relay.commands import standings
 from relay.commands.context import Context, emit, json_option, pass_context, reporting_errors, show, table
-from relay.config import split_address
 from relay.model import Level, Mode, Tls, UpstreamAuth
 from relay.store import accounts
+from relay.values import split_address
 
 
 class HostPort(click.ParamType[str, str]):

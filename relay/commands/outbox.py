@@ -20,7 +20,6 @@ from relay.commands.context import (
     show,
     table,
 )
-from relay.config import parse_duration
 from relay.errors import NotFound
 from relay.outbox import hold
 from relay.outbox.envelope import WaitingEnvelope
@@ -30,6 +29,7 @@ from relay.outbox.spool import Spool
 from relay.store import accounts
 from relay.store import outbox as rows
 from relay.store.outbox import Filter, Row, State
+from relay.values import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

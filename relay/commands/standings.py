@@ -10,9 +10,9 @@ from pydantic_core import PydanticCustomError
 
 from relay import clock
 from relay.commands.context import Context, emit, json_option, pass_context, reporting_errors
-from relay.config import parse_duration
 from relay.model import Level, Standing, State
 from relay.store import switch
+from relay.values import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

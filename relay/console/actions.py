@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from pydantic_core import PydanticCustomError
 
-from relay.config import parse_duration
 from relay.console.desk import Refused
 from relay.console.roles import SWITCH
 from relay.errors import NotFound
@@ -16,6 +15,7 @@ from relay.events import StandingChanged
 from relay.model import Level, State
 from relay.store import accounts, switch
 from relay.store.changes import Change
+from relay.values import parse_duration
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -10,12 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from relay.config import split_address
 from relay.dns import Found, Resolver, Target
 from relay.model import Tls
 from relay.upstream import guard, wire
 from relay.upstream.client import Connection, Lost, authenticate, hello, tls_context, tls_fault, xclient
 from relay.upstream.errors import LoginRefused, Unreachable, Unroutable, Unverified
+from relay.values import split_address
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

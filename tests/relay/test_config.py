@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from relay import config
+from relay import config, values
 from relay.commands.example import commented, toml
 from relay.errors import ConfigError
 
@@ -70,18 +70,18 @@ def test_values_are_written_as_people_write_them(value: object, written: str) ->
     ],
 )
 def test_durations(text: str, span: float) -> None:
-    assert config.parse_duration(text).total_seconds() == span
+    assert values.parse_duration(text).total_seconds() == span
 
 
 @pytest.mark.parametrize("address", ["1.2.3.4:25", "[::1]:25", "relay.example:0"])
 def test_addresses_split(address: str) -> None:
-    assert config.split_address(address)[1] in (0, 25)
+    assert values.split_address(address)[1] in (0, 25)
 
 
 @pytest.mark.parametrize("address", ["", ":25", "host", "host:", "host:66000", "host:-1", "host:٢"])
 def test_other_addresses_do_not(address: str) -> None:
     with pytest.raises(ValueError, match="is not HOST:PORT"):
-        config.split_address(address)
+        values.split_address(address)
 
 
 def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:

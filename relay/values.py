@@ -1,0 +1,84 @@
+"""The kinds of values that the configuration and the command line take, in the operator's notation."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+_UNITS = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
+_MOST_WORKERS = 64
+_SIZES = {"B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
+
+
+def parse_duration(value: object) -> timedelta:
+    """Read `90s`, `10min`, `6h`, `30d`; PydanticCustomError otherwise."""
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)", value) if isinstance(value, str) else None
+    if not match:
+        raise PydanticCustomError("duration", 'must be a duration such as "90s", "10min", "6h" or "30d"')
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+def parse_size(value: object) -> int:
+    """Read `25 MiB`, `256 KiB` or a number of bytes; PydanticCustomError otherwise."""
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    match = re.fullmatch(r"(\d+)\s*(B|KB|MB|KiB|MiB|GiB)", value) if isinstance(value, str) else None
+    if not match:
+        raise PydanticCustomError("size", 'must be a size such as "25 MiB" or "256 KiB"')
+    return int(match[1]) * _SIZES[match[2].upper()]
+
+
+def split_address(value: str) -> tuple[str, int]:
+    """Split `HOST:PORT` (IPv6 in brackets); ValueError if it is not one."""
+    host, separator, port = value.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not separator or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"{value!r} is not HOST:PORT")
+    return host, int(port)
+
+
+def _address(value: object) -> str:
+    try:
+        if isinstance(value, str):
+            split_address(value)
+            return value
+    except ValueError:
+        pass
+    raise PydanticCustomError("address", 'must be "HOST:PORT" with a port from 0 to 65535 (0: choose one)')
+
+
+def _network(value: object) -> str:
+    try:
+        return str(ipaddress.ip_network(str(value), strict=False))
+    except ValueError:
+        raise PydanticCustomError(
+            "network", 'must be an IP address or network such as "192.0.2.0/24"'
+        ) from None
+
+
+def _workers(value: object) -> object:
+    if value == "auto" or (
+        isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_WORKERS
+    ):
+        return value
+    raise PydanticCustomError(
+        "workers", f'must be a number from 1 to {_MOST_WORKERS}, or "auto" for one a core'
+    )
+
+
+MAILBOX = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}$"
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Size = Annotated[int, BeforeValidator(parse_size)]
+Address = Annotated[str, BeforeValidator(_address)]
+Network = Annotated[str, BeforeValidator(_network)]
+Workers = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+Score = Annotated[float, Field(ge=-100, le=100, strict=True)]
+Hostname = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
