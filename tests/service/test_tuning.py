@@ -1,0 +1,66 @@
+"""What operators change about screening, tried on past traffic and taken up by the running daemon."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.service.harness import Relay, until
+from tests.service.test_main_job import ALICE, BOB, ROBOT, message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.service.harness import CustomerServer
+
+pytestmark = pytest.mark.service
+
+
+@pytest.fixture
+def relay(tmp_path_factory: pytest.TempPathFactory, customer: CustomerServer) -> Iterator[Relay]:
+    """A relay of its own: what one test teaches it must not reach the next."""
+    with Relay(tmp_path_factory.mktemp("tuning")) as running:
+        running.init()
+        running.run("customer", "add", "acme", "--server", f"127.0.0.1:{customer.port}")
+        running.account(ALICE, "acme")
+        running.account(ROBOT, "acme", "--sender", "*")
+        yield running.start()
+
+
+def test_rules_are_listed_tested_replayed_and_rated(relay: Relay) -> None:
+    with relay.client(ALICE) as client:
+        client.send_message(message())
+    until(lambda: relay.events("message"))
+    assert {"rule", "score", "mode", "group", "why"} == set(relay.rows("rules", "list")[0])
+    assert "examples hold" in relay.run("rules", "test").stdout
+    assert relay.rows("rules", "replay", "--days", "1") == [], "the same rules decide the same"
+    changed = relay.folder / "changed.toml"
+    changed.write_text(
+        relay.config.read_text().replace("[screening]", "[screening]\ntag = -50.0\nhold = -40.0")
+    )
+    moved = relay.rows("rules", "replay", "--days", "1", "--with", str(changed))
+    assert {row["after"] for row in moved} <= {"tag", "hold"}
+    assert moved
+    relay.rows("rules", "quality", "--days", "1")
+
+
+def test_what_is_learned_reaches_the_running_daemon(relay: Relay, tmp_path: Path) -> None:
+    words = "zanzibar quokka marzipan trombone gazpacho"
+    for number in range(40):
+        text = f"{words} offer {number}\n{words}\n"
+        (tmp_path / f"{number}.eml").write_bytes(message(text=text).as_bytes())
+    probe = tmp_path / "probe.txt"
+    probe.write_bytes(message(text=f"{words}\n{words}\n").as_bytes())
+
+    def score() -> float:
+        seen = len(relay.events("message"))
+        with relay.client(ROBOT) as client:
+            client.sendmail(ROBOT, [BOB], probe.read_bytes())
+        return float(until(lambda: relay.events("message")[seen:])[-1]["score"])
+
+    before = score()
+    learned = relay.json("learn", "spam", *(str(path) for path in tmp_path.glob("*.eml")))
+    assert (learned["new"], learned["spam"]) == (40, 40)
+    until(lambda: score() != before, seconds=20)
