@@ -13,6 +13,7 @@ from relay import clock
 from relay.commands import standings
 from relay.commands.context import (
     Context,
+    audited,
     emit,
     fail,
     json_option,
@@ -89,6 +90,7 @@ def add_account(
             tx, clock.now(), login, customer=customer_name, password_hash=hashed, fingerprint=fingerprint,
             senders=senders, klass=AccountClass(klass),
         )  # fmt: skip
+        audited(tx, "account added", f"account {login}", customer=customer_name, senders=senders, klass=klass)
     if as_json:
         emit({"login": login, "password": password})
     elif password_stdin:
@@ -110,6 +112,7 @@ def set_password(context: Context, login: str, password_stdin: bool, as_json: bo
         accounts.set_password(
             tx, clock.now(), login, Passwords.hash(password), context.keyring.fingerprint(login, password)
         )
+        audited(tx, "password changed", f"account {login}")
     if as_json:
         emit({"login": login, "password": password})
     else:
@@ -131,10 +134,19 @@ def change_account(context: Context, login: str, senders: tuple[str, ...], klass
     if not senders and klass is None:
         raise click.UsageError("give --sender or --class")
     with context.begin() as tx:
+        before = accounts.account(tx, login)
         if senders:
             accounts.set_senders(tx, clock.now(), login, senders)
         if klass is not None:
             accounts.set_class(tx, clock.now(), login, AccountClass(klass))
+        after = accounts.account(tx, login)
+        audited(
+            tx,
+            "account changed",
+            f"account {login}",
+            before={"senders": before.senders, "class": str(before.klass)},
+            after={"senders": after.senders, "class": str(after.klass)},
+        )
     click.echo(f"account {login} changed")
 
 
@@ -222,7 +234,7 @@ def list_credentials(context: Context, login: str, as_json: bool) -> None:
 
 
 def _block(context: Context, which: str, password_stdin: bool, blocked: bool) -> None:
-    now = clock.now()
+    now, deed = clock.now(), "credential blocked" if blocked else "credential unblocked"
     if password_stdin:
         password = _chosen_password(from_stdin=True)
         fingerprint = context.keyring.fingerprint(which, password)
@@ -230,12 +242,14 @@ def _block(context: Context, which: str, password_stdin: bool, blocked: bool) ->
             number = accounts.block_fingerprint(tx, now, which, fingerprint).id
             if not blocked:
                 accounts.block_credential(tx, now, number, blocked)
+            audited(tx, deed, f"credential {number}", account=which)
     else:
         if not which.isdigit():
             raise click.UsageError("give the ID that `credential list` shows, or LOGIN with --password-stdin")
         number = int(which)
         with context.begin() as tx:
             accounts.block_credential(tx, now, number, blocked)
+            audited(tx, deed, f"credential {number}")
     click.echo(f"credential {number} is {'blocked' if blocked else 'good again'}")
 
 

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
+from relay import clock
 from relay import config as configuration
 from relay.errors import ConfigError, RelayError
 from relay.keyring import Keyring
+from relay.store import audit
 from relay.store.engine import Store
 
 if TYPE_CHECKING:
@@ -58,6 +60,11 @@ class Context:
     def read(self) -> AbstractContextManager[Connection]:
         """Open one read transaction."""
         return self.store.read()
+
+
+def audited(tx: Connection, action: str, thing: str, **details: Any) -> None:
+    """Write down what staff did from the command line, in the transaction of the deed; never a secret."""
+    audit.append(tx, clock.now(), "staff:command-line", action, thing, "", details)
 
 
 pass_context = click.make_pass_decorator(Context)

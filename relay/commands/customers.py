@@ -8,7 +8,16 @@ import click
 
 from relay import clock
 from relay.commands import standings
-from relay.commands.context import Context, emit, json_option, pass_context, reporting_errors, show, table
+from relay.commands.context import (
+    Context,
+    audited,
+    emit,
+    json_option,
+    pass_context,
+    reporting_errors,
+    show,
+    table,
+)
 from relay.model import Level, Mode, Tls, UpstreamAuth
 from relay.store import accounts
 from relay.values import split_address
@@ -102,6 +111,7 @@ def add_customer(
         accounts.add_customer(
             tx, clock.now(), name, hosts=hosts, tls=Tls(tls), auth=how, mode=Mode(mode), **facts
         )
+        audited(tx, "customer added", f"customer {name}", hosts=hosts, tls=tls, auth=str(how), mode=mode)
     click.echo(f"customer {name} added; its server: {', '.join(hosts)}")
 
 
@@ -115,7 +125,9 @@ def add_customer(
 def change_customer(context: Context, name: str, mode: str) -> None:
     """Change whether decisions about a customer's mail bite (enforce) or are only recorded (observe)."""
     with context.begin() as tx:
+        before = accounts.customer(tx, name).mode
         accounts.set_mode(tx, clock.now(), name, Mode(mode))
+        audited(tx, "customer changed", f"customer {name}", before=str(before), after=mode)
     click.echo(f"customer {name}: {mode}")
 
 

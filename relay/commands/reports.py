@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from relay import clock
-from relay.commands.context import Context, emit, fail, json_option, pass_context, reporting_errors, table
+from relay.commands.context import (
+    Context,
+    audited,
+    emit,
+    fail,
+    json_option,
+    pass_context,
+    reporting_errors,
+    table,
+)
 from relay.errors import NotFound
 from relay.feedback.intake import Intake
 from relay.signing import dkim as signing
@@ -83,6 +92,7 @@ def add_reporter(context: Context, domain: str, covers: tuple[str, ...], dkim_ke
     key = signing.public_key(dkim_key.read_bytes()) if dkim_key else None
     with context.begin() as tx:
         reporters.add(tx, clock.now(), domain, covers=covers, dkim_key=key)
+        audited(tx, "reporter added", f"reporter {domain}", covers=covers, pinned=key is not None)
     click.echo(
         f"reporter {domain} covers {', '.join(covers)}" + (", key pinned" if key else ", key from DNS")
     )
@@ -113,6 +123,7 @@ def remove_reporter(context: Context, domain: str) -> None:
     """Strike a reporter off the list; votes that it gave stay."""
     with context.begin() as tx:
         reporters.remove(tx, clock.now(), domain)
+        audited(tx, "reporter removed", f"reporter {domain}")
     click.echo(f"reporter {domain} removed")
 
 
@@ -154,6 +165,7 @@ def add_key(context: Context, domain: str, selector: str | None, customer_name: 
             key_file=str(file.relative_to(config.folder)),
             customer_id=owner,
         )
+        audited(tx, "DKIM key added", f"domain {domain}", selector=name, customer=customer_name)
     click.echo(f"{name}._domainkey.{domain}. TXT {signing.dns_record(file.read_bytes())}")
 
 
