@@ -29,7 +29,7 @@ class UpstreamReply:
     @property
     def ok(self) -> bool:
         """Return whether the command did what it asked."""
-        return self.code < 400
+        return 200 <= self.code < 300
 
     @property
     def temporary(self) -> bool:
