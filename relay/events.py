@@ -108,6 +108,16 @@ class DeliveryTried:
 
 
 @dataclass(frozen=True, slots=True)
+class LocalProblem:
+    """A client was told to come again: the store or a secret's file could not be read."""
+
+    name: ClassVar[str] = "local_problem"
+    level: ClassVar[str] = "error"
+    error: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigReloaded:
     """The configuration was read again; `ok` false means that the old one stays."""
 
@@ -145,6 +155,7 @@ Event = (
     | StandingChanged
     | UpstreamFailed
     | DeliveryTried
+    | LocalProblem
     | ConfigReloaded
     | BugFound
     | Lifecycle

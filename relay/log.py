@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import traceback
 from typing import IO, Any
 
 LEVELS = ("debug", "info", "warning", "error")
@@ -50,3 +52,44 @@ class Log:
             stream.flush()
         except (OSError, ValueError):
             return
+
+
+def frames(error: BaseException) -> str:
+    """Return where an exception came through: files, lines and functions, nothing that was said or held."""
+    return "".join(
+        f"{frame.filename}:{frame.lineno} {frame.name}\n"
+        for frame in traceback.extract_tb(error.__traceback__)
+    )
+
+
+class Records(logging.Handler):
+    """Writes what libraries and other parts log through the standard library as lines of ours.
+
+    Of an exception it keeps the type and the frames: its text may hold an address or a secret (PR-06).
+    """
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record; never raises."""
+        try:
+            fields = {"event": "log", "where": record.name, "what": record.getMessage().partition("\n")[0]}
+            if record.exc_info and record.exc_info[1] is not None:
+                error = record.exc_info[1]
+                fields["event"] = "bug"
+                fields["error"] = type(error).__name__
+                fields["traceback"] = frames(error)
+            self._log.line("error" if record.levelno >= logging.ERROR else "warning", fields)
+        except Exception:  # noqa: BLE001 - a log line is never worth more than what it tells of
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the library's name
+        """Lose the record: the library's own words would hold its values."""
+
+
+def take_records(log: Log) -> None:
+    """Let the standard library's logging end in `log`, and nowhere else."""
+    root = logging.getLogger()
+    root.handlers[:] = [Records(log)]

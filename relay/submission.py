@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from policies import admission
 from policies.admission import Admit, Held
 from relay import clock, ids
-from relay.events import LoginTried, RecipientRefused, UpstreamFailed
+from relay.errors import ConfigError, StoreError
+from relay.events import LocalProblem, LoginTried, RecipientRefused, UpstreamFailed
 from relay.forwarding import Transaction
 from relay.model import Mode, State, UpstreamAuth
 from relay.outbox.parcel import Why
@@ -83,12 +84,17 @@ class SubmissionDoor:
             reply, account = await self.authentication.judge(login, password, session.peer_ip)
         except Busy:
             reply = replies.LOGIN_BUSY
+        except (StoreError, ConfigError) as error:
+            self._local_problem(error)
+            reply = replies.LOGIN_BUSY
         ok = reply is replies.LOGGED_IN
         if ok and account:
             keeps = account.server.auth is UpstreamAuth.PASSTHROUGH
             _notes(session).password = password if keeps else ""
         why = "" if ok else f"{reply.code} {reply.status}"
-        self.pipeline.metrics.emit(LoginTried(login[:254], ok, mechanism, session.peer_ip, why))
+        # what is no login here may be a password in the wrong field
+        known = account.login if account else ""
+        self.pipeline.metrics.emit(LoginTried(known, ok, mechanism, session.peer_ip, why))
         if account:
             self.logins.add(logins.Login(account.id, clock.now(), session.peer_ip, mechanism, ok))
         return reply
@@ -97,6 +103,12 @@ class SubmissionDoor:
 
     async def mail(self, session: Session, command: MailFrom) -> Reply:
         """Open a transaction for a sender that belongs to the account."""
+        try:
+            return await self._mail(session, command)
+        except (StoreError, ConfigError) as error:
+            return self._local_problem(error)
+
+    async def _mail(self, session: Session, command: MailFrom) -> Reply:
         account = await self.directory.account(session.login or "")
         if account is None:
             return replies.ACCOUNT_CLOSED
@@ -115,6 +127,12 @@ class SubmissionDoor:
 
     async def rcpt(self, session: Session, command: RcptTo) -> Reply:
         """Take a recipient if the account may send now and the customer's server takes it."""
+        try:
+            return await self._rcpt(session, command)
+        except (StoreError, ConfigError) as error:
+            return self._local_problem(error)
+
+    async def _rcpt(self, session: Session, command: RcptTo) -> Reply:
         transaction = _notes(session).transaction
         if transaction is None:
             return replies.MAIL_FIRST
@@ -153,6 +171,9 @@ class SubmissionDoor:
             ):
                 return refusal
             reply = await self.pipeline.receive(session, transaction, content)
+        except (StoreError, ConfigError) as error:
+            return self._local_problem(error)
+        else:
             notes.owed = (transaction.answer_key, reply)
             return reply
         finally:
@@ -166,7 +187,7 @@ class SubmissionDoor:
         if owed is None or not owed[1].ok:
             return
         outbox, (key, reply) = self.pipeline.forwarder.outbox, owed
-        if heard and outbox.doubtful:
+        if heard:
             outbox.forget(key)
         elif not heard:
             outbox.remember_later(key, Answer(reply.code, reply.text))
@@ -212,6 +233,11 @@ class SubmissionDoor:
         return replies.make(
             550, "7.1", f"Sending is off ({decision.reason}). Write to {self._support()} and name case {case}"
         )
+
+    def _local_problem(self, error: StoreError | ConfigError) -> Reply:
+        """Return the reply where the store, or a secret's file, cannot be read just now."""
+        self.pipeline.metrics.emit(LocalProblem(type(error).__name__, str(error)))
+        return replies.LOCAL_PROBLEM
 
     def _support(self) -> str:
         return next(iter(self.config.policy.support_addresses), f"postmaster@{self.config.hostname}")
