@@ -21,12 +21,12 @@ from relay.authentication import Authentication
 from relay.binding import address_of, bind
 from relay.console import app as console
 from relay.console.server import settings
-from relay.errors import ConfigError, Fault, RelayError
+from relay.errors import ConfigError, Fault, RelayError, StoreError
 from relay.events import ConfigReloaded, Lifecycle
 from relay.feedback.intake import FeedbackDoor, Intake
 from relay.forwarding import Forwarder
 from relay.keyring import Keyring
-from relay.log import Log
+from relay.log import Log, take_records
 from relay.metrics import Metrics
 from relay.noticing import Noticer, tell_forever
 from relay.outbox.queue import Outbox
@@ -46,8 +46,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from relay.config import Config
+    from relay.console.desk import Desk
 
 DRAIN_SECONDS = 30
+LOAD_AGAIN_SECONDS = 1.0
+#: What was handed out when the process started, and is not taken back.
+NEED_RESTART = (
+    "hostname", "workers", "loop", "store", "keys", "listeners", "tls", "auth", "upstream", "outbox",
+    "console",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -148,10 +155,13 @@ class Daemon:
         self.listeners: list[Listener] = []
         self._stop = asyncio.Event()
         self._http: _Http | None = None
+        self._desk: Desk | None = None
+        self._loads: set[asyncio.Task[None]] = set()
 
     async def serve(self, sockets: dict[str, socket.socket]) -> None:
         """Run until SIGTERM or SIGINT; every listener accepts before `ready` is printed."""
         parts, loop = self.parts, asyncio.get_running_loop()
+        take_records(parts.metrics.log)
         parts.metrics.log.flush_soon = lambda flush: loop.call_later(0.05, flush)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -193,8 +203,8 @@ class Daemon:
         if self.role.control:
             yield parts.outbox.run()
             yield sweep.decide_forever(parts.intake, parts.metrics)
-            yield tell_forever(parts.noticer, parts.metrics)
-            yield sweep.purge_forever(parts.store, parts.config, parts.metrics)
+            yield tell_forever(lambda: parts.noticer, parts.metrics)
+            yield sweep.purge_forever(parts.store, lambda: parts.config, parts.metrics)
         else:
             yield self._publish_forever()
         if self.role.supervised:
@@ -223,11 +233,29 @@ class Daemon:
     def _heard(self, heard: Sequence[changes.Change]) -> None:
         """Forget suppressions that changed, and read the customers' keys again; files, so off the loop."""
         self.parts.submission.recipients.heard(heard)
-        kinds, loop = {change.kind for change in heard}, asyncio.get_running_loop()
+        kinds = {change.kind for change in heard}
         if changes.DKIM in kinds:
-            loop.run_in_executor(None, self.parts.customers.load)
+            self._load(self.parts.customers.load)
         if kinds & {changes.SERVER, changes.CUSTOMER}:
-            loop.run_in_executor(None, self.parts.submission.authentication.load)
+            self._load(self.parts.submission.authentication.load)
+
+    def _load(self, load: Callable[[], None]) -> None:
+        """Read something from the store in a thread, again and again until the store gives it."""
+
+        async def until_read() -> None:
+            while not self._stop.is_set():
+                try:
+                    await asyncio.to_thread(load)
+                except StoreError:
+                    await asyncio.sleep(LOAD_AGAIN_SECONDS)
+                    continue
+                except Exception as error:  # noqa: BLE001 - what was read before stays
+                    self.parts.metrics.bug("load", error)
+                return
+
+        task = asyncio.get_running_loop().create_task(until_read())
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
 
     def _note(self, event: Event, listener: str) -> None:
         sessions = self.parts.metrics.sessions.labels(listener)
@@ -256,6 +284,7 @@ class Daemon:
             now=clock.now,
             emit=parts.metrics.emit,
         )
+        self._desk = app.state.desk
         return settings(app)
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
@@ -275,19 +304,17 @@ class Daemon:
         parts = self.parts
         try:
             config = configuration.load(self.path)
-            if (config.listeners, config.store, config.keys) != (
-                parts.config.listeners,
-                parts.config.store,
-                parts.config.keys,
-            ):
+            changed = [name for name in NEED_RESTART if getattr(config, name) != getattr(parts.config, name)]
+            if changed:
                 raise ConfigError(
-                    [Fault("listeners, store, keys", "changed", "these need a restart; nothing was reloaded")]
+                    [Fault(name, "changed", "needs a restart; nothing was reloaded") for name in changed]
                 )
             screen, stamp, steps = (
                 building.screener(config),
                 building.stamper(config, parts.keyring, parts.customers),
                 building.ladder(config),
             )
+            noticer = Noticer(config, parts.store, parts.pool)
             building.certificate(config)
         except RelayError as error:
             faults = error.faults if isinstance(error, ConfigError) else [error]
@@ -295,6 +322,11 @@ class Daemon:
             return
         parts.config = parts.pipeline.config = config
         parts.submission.configure(config)
+        parts.feedback.configure(config)
+        parts.intake.configure(config)
+        parts.noticer = noticer
+        if self._desk is not None:
+            self._desk.config = config
         parts.routes.configure(config)
         parts.pipeline.screen, parts.pipeline.stamper, parts.intake.ladder = screen, stamp, steps
         parts.certificate.reload()

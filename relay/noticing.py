@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from jinja2 import TemplateError
 
 from relay import clock
-from relay.errors import ConfigError, Fault, RelayError
+from relay.errors import ConfigError, Fault, RelayError, StoreError
 from relay.model import Tls
 from relay.notice import Channel
 from relay.notices import message, webhook
@@ -25,7 +25,7 @@ from relay.store import notices
 from relay.upstream.route import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -144,12 +144,14 @@ def _settle(tx: Connection, *, one: Due, now: datetime, fault: str) -> None:
         notices.sent(tx, one.id)
 
 
-async def tell_forever(noticer: Noticer, metrics: Metrics) -> None:
-    """Tell what is to be told, every second."""
+async def tell_forever(noticer: Callable[[], Noticer], metrics: Metrics) -> None:
+    """Tell what is to be told, every second, by the noticer of the configuration in force."""
     while True:
         try:
-            await noticer.tell(clock.now())
-        except* RelayError as group:
+            await noticer().tell(clock.now())
+        except* StoreError:
+            pass  # the store's own health says so; notices are told when it is back
+        except* Exception as group:  # noqa: BLE001 - a bug here ends nothing else
             metrics.bug("notices", group)
         await asyncio.sleep(POLL_SECONDS)
 

@@ -6,10 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from relay import clock
-from relay.errors import RelayError, StoreError
+from relay.errors import StoreError
 from relay.store import retention
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from relay.config import Config
     from relay.feedback.intake import Intake
     from relay.metrics import Metrics
@@ -28,19 +30,19 @@ async def decide_forever(intake: Intake, metrics: Metrics) -> None:
             await intake.sweep(clock.now())
         except StoreError:
             pass  # the store's own health says so; what waits is judged when it is back
-        except RelayError as error:
+        except Exception as error:  # noqa: BLE001 - a bug here ends nothing else
             metrics.bug("sweep", error)
         await asyncio.sleep(DECIDE_SECONDS)
 
 
-async def purge_forever(store: Store, config: Config, metrics: Metrics) -> None:
+async def purge_forever(store: Store, config: Callable[[], Config], metrics: Metrics) -> None:
     """Delete what the configuration's retention says, every hour."""
     while True:
         try:
-            await retention.purge_all(store, clock.now(), config.retention)
+            await retention.purge_all(store, clock.now(), config().retention)
         except StoreError:
             pass
-        except RelayError as error:
+        except Exception as error:  # noqa: BLE001 - a bug here ends nothing else
             metrics.bug("retention", error)
         await asyncio.sleep(PURGE_SECONDS)
 
@@ -50,6 +52,6 @@ async def learn_forever(pipeline: Pipeline, metrics: Metrics) -> None:
     while True:
         try:
             await asyncio.to_thread(pipeline.screen.refresh)
-        except ValueError as error:
+        except Exception as error:  # noqa: BLE001 - as above
             metrics.bug("classifier", error)
         await asyncio.sleep(LEARN_SECONDS)

@@ -85,6 +85,10 @@ class Intake:
         """Return an intake that records and never decides: for the command line."""
         return cls(config, store, keyring, None)
 
+    def configure(self, config: Config) -> None:
+        """Take a reloaded configuration."""
+        self._config = config
+
     @property
     def ladder(self) -> Ladder | None:
         """The ladder in force; a reload sets another."""
