@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from relay.smtp.reply import Reply
     from relay.upstream.transaction import Transaction as Upstream
 
-#: Mail clients give up at 60 s: without the customer's server's answer by then, ours is "in doubt".
-ANSWER_SECONDS = 40
+#: Mail clients give up at 60 s: without the customer's server's answer by then, counted from the client's
+#: dot, ours is "in doubt". However long screening took, the server gets a moment.
+ANSWER_SECONDS = 40.0
+LEAST_SECONDS = 10.0
 #: Our own headers make a message larger than the client declared.
 ADDED_BYTES = 8192
 
@@ -76,6 +78,8 @@ class Stamped:
     campaign: str
     eight_bit: bool
     answer_key: bytes
+    #: monotonic moment of the client's dot
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,14 @@ class Trouble:
 
 
 def from_upstream(answer: UpstreamReply) -> Reply:
-    """Return the customer's server's answer as ours: its code, its status, its words (already sanitised)."""
+    """Return the customer's server's answer as ours: its code, its status, its words (already sanitised).
+
+    Clients know 250 alone as a yes, and what is neither yes nor no (3xx) is not for them at all.
+    """
+    if answer.ok:
+        answer = UpstreamReply(250, answer.status, answer.text)
+    elif answer.code < 400:
+        return replies.UPSTREAM_SILENT
     agrees = answer.status[:1] == str(answer.code // 100)
     return replies.make(answer.code, answer.status.partition(".")[2] if agrees else "0.0", answer.text)
 
@@ -122,6 +133,11 @@ class Forwarder:
         self.outbox = outbox
         self.metrics = metrics
         self._late: set[asyncio.Task[None]] = set()
+        self._unanswered: set[bytes] = set()
+
+    def unanswered(self, key: bytes) -> bool:
+        """Return whether the answer to an earlier try of this message, told 451, may still come."""
+        return key in self._unanswered
 
     async def rcpt(self, transaction: Transaction, to: RcptTo) -> Reply:
         """Ask the server about a recipient; take it ourselves when the message goes to the outbox anyway."""
@@ -164,7 +180,7 @@ class Forwarder:
         return await self._send(transaction, message)
 
     async def _send(self, transaction: Transaction, message: Stamped) -> tuple[Reply, str]:
-        answer = await self._attempt(transaction, message.pieces)
+        answer = await self._attempt(transaction, message)
         if isinstance(answer, UpstreamReply):
             if not answer.temporary:
                 return from_upstream(answer), "forwarded" if answer.ok else "refused"
@@ -182,14 +198,19 @@ class Forwarder:
         try:
             return await self._wait(transaction, message, answer.why, answer.late)
         except StoreError as error:
+            if answer.late is not None:
+                self._remember_late(message.answer_key, answer.late)
             return from_error(error), "deferred"
 
-    async def _attempt(self, transaction: Transaction, pieces: Sequence[bytes]) -> UpstreamReply | Trouble:
+    async def _attempt(self, transaction: Transaction, message: Stamped) -> UpstreamReply | Trouble:
+        left = message.since + ANSWER_SECONDS - clock.monotonic()
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                return await self._data(transaction, pieces)
+            async with asyncio.timeout(max(left, LEAST_SECONDS)):
+                return await self._data(transaction, message.pieces)
         except TimeoutError as error:
             late = transaction.upstream.late
+            if late is None:
+                await transaction.upstream.abandon()  # it hung before DATA
             return Trouble(Why.UNREACHABLE if late is None else Why.IN_DOUBT, error, late)
         except InDoubt as error:
             return Trouble(Why.IN_DOUBT, error, error.late)
@@ -201,13 +222,17 @@ class Forwarder:
 
         async def remember() -> None:
             answer = await late
-            await self.outbox.remember(key, Answer(answer.code, answer.text))
+            if not answer.temporary:  # after "later" the retry is what is wanted
+                reply = from_upstream(answer)
+                await self.outbox.remember(key, Answer(reply.code, reply.text))
 
         def ended(task: asyncio.Task[None]) -> None:
             self._late.discard(task)
+            self._unanswered.discard(key)
             if not task.cancelled():
                 task.exception()  # no answer will come: nothing to keep
 
+        self._unanswered.add(key)
         task = asyncio.get_running_loop().create_task(remember())
         self._late.add(task)
         task.add_done_callback(ended)

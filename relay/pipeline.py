@@ -96,7 +96,7 @@ class Pipeline:
         mail = Mail(_envelope(session, transaction), raw)
         body_hash, message_id_hash = _digest(memoryview(raw)[mail.body_start :]), _message_id_hash(mail)
         transaction.answer_key = self._answer_key(session, transaction, message_id_hash, body_hash)
-        if self.forwarder.outbox.doubtful and (known := await self._first_answer(transaction.answer_key)):
+        if known := await self._first_answer(transaction.answer_key):
             return known
         verdict = await self.screen.screen(mail)
         decision = self.decide(transaction.account, mail, verdict)
@@ -105,12 +105,17 @@ class Pipeline:
         if refusal := self._refusal(transaction, handling):
             handling.reply, handling.outcome = refusal, "deferred" if refusal.temporary else "refused"
         else:
-            await self._hand_on(transaction, content, handling)
+            await self._hand_on(transaction, content, handling, started)
         handling.stages_ms["total"] = forwarding.elapsed_ms(started)
-        self.record(session, transaction, handling)
+        try:
+            self.record(session, transaction, handling)
+        except Exception as error:  # noqa: BLE001 - the message is out or waits: the answer stands
+            self.metrics.bug("record", error)
         return handling.reply
 
-    async def _hand_on(self, transaction: Transaction, content: Content, handling: Handling) -> None:
+    async def _hand_on(
+        self, transaction: Transaction, content: Content, handling: Handling, since: float
+    ) -> None:
         """Stamp the message and give it to the customer's server, to staff or to the outbox."""
         started = clock.monotonic()
         pieces = await self.stamp(transaction.account, handling)
@@ -125,6 +130,7 @@ class Pipeline:
             campaign=handling.body_hash.hex(),
             eight_bit=content.eight_bit,
             answer_key=transaction.answer_key,
+            since=since,
         )
         handling.reply, handling.outcome = await self.forwarder.deliver(transaction, stamped)
         handling.stages_ms["forward"] = forwarding.elapsed_ms(started)
@@ -139,7 +145,10 @@ class Pipeline:
 
     async def _first_answer(self, key: bytes) -> Reply | None:
         """Return what an earlier try of the same message was told, where its arrival was in doubt."""
-        known = await self.forwarder.outbox.recall(key)
+        outbox = self.forwarder.outbox
+        if self.forwarder.unanswered(key):
+            return replies.UPSTREAM_SILENT
+        known = await outbox.recall(key) if outbox.may_know(key) else None
         if known is None:
             return None
         text = known.text or f"Accepted before, message {known.queue_id}"
