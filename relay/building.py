@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,6 +69,7 @@ def examine(config: Config) -> None:
         lambda: ladder(config),
         lambda: noticing.prepare(config),
         lambda: _examine_store(config),
+        lambda: _examine_spool(config),
     ):
         try:
             build()
@@ -87,6 +89,18 @@ def _examine_store(config: Config) -> None:
     except (StoreError, OSError) as error:
         raise ConfigError(
             [Fault("store.url", config.store.url.partition("@")[2] or config.store.url, str(error))]
+        ) from error
+
+
+def _examine_spool(config: Config) -> None:
+    folder = config.path(config.outbox.folder)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            [Fault("outbox.folder", str(folder), f"cannot be written: {error.strerror}")]
         ) from error
 
 
