@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay import clock
+from relay.errors import StoreError
 from relay.smtp import reply as replies
 from relay.smtp.reply import make
 
@@ -61,7 +62,10 @@ class FeedbackDoor:
         del session
         if content.size > self._most:
             return _TOO_BIG
-        await self._intake.take(content.read(), clock.now())
+        try:
+            await self._intake.take(content.read(), clock.now())
+        except StoreError:
+            return replies.LOCAL_PROBLEM  # the reporter tries again
         return _TAKEN
 
     async def abandon(self, session: Session) -> None:

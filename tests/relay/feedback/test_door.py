@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from relay.config import Config, FeedbackConfig
+from relay.errors import StoreError
 from relay.feedback.intake import FeedbackDoor
 from relay.smtp.content import Content
 from relay.smtp.grammar import MailFrom, RcptTo
@@ -14,8 +15,10 @@ from relay.smtp.session import Session
 from tests.relay.feedback.scene import arf
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
+    from relay.feedback.intake import Intake, Outcome
     from tests.relay.feedback.scene import Scene
 
 SESSION = Session("1", "feedback", "192.0.2.1")
@@ -83,3 +86,16 @@ async def test_a_report_that_is_too_large_is_refused(scene: Scene, tmp_path: Pat
 
 def replace_size(config: Config, size: int) -> Config:
     return config.model_copy(update={"feedback": config.feedback.model_copy(update={"message_size": size})})
+
+
+class SilentIntake:
+    """Its store cannot be written."""
+
+    async def take(self, _raw: bytes, _now: datetime) -> Outcome:
+        raise StoreError("the database is locked")
+
+
+async def test_a_report_that_cannot_be_recorded_is_put_off(tmp_path: Path) -> None:
+    door = FeedbackDoor(Config(folder=tmp_path), cast("Intake", SilentIntake()))
+    reply = await door.data(SESSION, content(b"From: a@b\r\n\r\nhello\r\n"))
+    assert (reply.code, reply.status) == (451, "4.3.0")
