@@ -10,6 +10,7 @@ import itertools
 import re
 import signal
 import smtplib
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -489,4 +490,28 @@ def test_cg_13_a_reload_reaches_the_feedback_door_and_names_what_needs_a_restart
         house.config.write_text(good)
         reload(house)
     assert client.submit(A, BOB, text("cg-13")).startswith(b"250")
+    quiet(house, hop, 1)
+
+
+# --- the end
+
+
+def test_du_33_a_message_in_flight_ends_well_before_the_daemon_does(house: Relay, hop: NextHop) -> None:
+    idle, busy = Client(house, LOGIN), Client(house, LOGIN)
+    hop.dot_seconds = 2.0
+    busy.envelope(A, BOB)
+    assert busy.say(b"DATA").startswith(b"354")
+    busy.send(text("du-33") + b".\r\n")
+    until(lambda: hop.dots)
+    codes: list[int] = []
+    ending = threading.Thread(target=lambda: codes.append(house.stop()))
+    ending.start()
+    assert idle.reply().startswith(b"421 4.3.2")
+    assert busy.reply().startswith(b"250")
+    ending.join(60)
+    assert codes == [0]
+    assert len(hop.messages) == 1
+    idle.close()
+    busy.close()
+    house.start()
     quiet(house, hop, 1)
