@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
+from collections import OrderedDict
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from policies.retry import Schedule
@@ -50,6 +52,11 @@ TIDY_SECONDS = 3600.0
 NOT_TRIED = (Why.QUEUE, Why.PACED, Why.HELD, Why.UNSCREENED)
 AT_ONCE = (Why.QUEUE, Why.PACED)
 DOUBT_SECONDS = 0.25
+#: commits of several processes are not in the order of their clocks
+OVERLAP_US = 10_000_000
+#: An answer kept or forgotten so lately may not stand in the store yet; so many are known by heart.
+FRESH_SECONDS = 10.0
+FRESH = 10_000
 #: An answer in doubt is waited for 10 minutes; then its lease ends soon.
 LATE = timedelta(minutes=11)
 
@@ -82,8 +89,10 @@ class Outbox:
         self.deliverer = Deliverer(self.ledger, pool, routes, metrics, config.outbox.concurrency)
         self.deliverer.hold_for = self.hold_for
         self.overdue = Overdue(self.ledger, metrics, self.hold_for)
-        #: whether any answer may be in doubt: only then is the store asked about each message
-        self.doubtful = True
+        #: answers in doubt that this process has heard of, by key, until when; None before it has asked
+        self._doubts: dict[bytes, int] | None = None
+        #: what this process kept (or, None, forgot) a moment ago, by key
+        self._fresh: OrderedDict[bytes, tuple[float, Answer | None]] = OrderedDict()
         self._running = False
         self._late: set[asyncio.Task[None]] = set()
 
@@ -162,7 +171,8 @@ class Outbox:
         """Make file and row durable, in this order, and return the id of what is now in the outbox."""
         if not self.spool.healthy:
             raise StoreError("the spool does not keep what it is given")
-        self.doubtful = self.doubtful or bool(parcel.answer_key)
+        if parcel.answer_key:
+            self._doubt(parcel.answer_key)
         sealed = None if row.in_file else self.spool.seal(row.id, parcel.pieces)
         if row.in_file:
             await self.spool.keep(row.id, parcel.pieces)
@@ -176,6 +186,9 @@ class Outbox:
         except StoreError:
             await self._unkeep(row)
             raise
+        finally:
+            if parcel.answer_key:
+                self._doubt(parcel.answer_key)
         if queue_id != row.id:
             await self._unkeep(row)
         return queue_id
@@ -224,35 +237,74 @@ class Outbox:
         people = "\0".join(sorted(one.lower() for one in recipients))
         text = f"{door}\0{account_id}\0{message_id}\0{body_hash.hex()}\0{people}"
         key = self.keyring.derive("answers in doubt")
-        return hmac.digest(key, text.encode("utf-8", "surrogateescape"), "sha256")
+        return blake2b(text.encode("utf-8", "surrogateescape"), key=key, digest_size=32).digest()
+
+    def may_know(self, key: bytes) -> bool:
+        """Return whether an answer may be kept under this key: only then is the store worth asking."""
+        return self._doubts is None or key in self._doubts
+
+    def _doubt(self, key: bytes) -> None:
+        """Note that the store knows better than memory about a key, from now on or in a moment."""
+        self._fresh.pop(key, None)
+        if self._doubts is not None:
+            self._doubts[key] = micros(self.ledger.steady.now() + answers.LASTS)
+
+    def _know(self, key: bytes, answer: Answer | None) -> None:
+        """Know by heart what the store is being told."""
+        if answer is not None:  # what is forgotten casts no doubt on others
+            self._doubt(key)
+        self._fresh.pop(key, None)
+        self._fresh[key] = (clock.monotonic(), answer)
+        while len(self._fresh) > FRESH or self._old(next(iter(self._fresh.values()))[0]):
+            self._fresh.popitem(last=False)
+
+    @staticmethod
+    def _old(since: float) -> bool:
+        return clock.monotonic() - since > FRESH_SECONDS
 
     async def recall(self, key: bytes) -> Answer | None:
         """Return the answer that an earlier try of this message got or was owed; StoreError."""
+        fresh = self._fresh.get(key)
+        if fresh is not None and not self._old(fresh[0]):
+            return fresh[1]
         now = self.ledger.steady.now()
         return await self.store.query(lambda tx: answers.recall(tx, now, key))
 
     async def remember(self, key: bytes, answer: Answer) -> None:
         """Keep an answer whose arrival is in doubt, for 24 hours; durable when it returns."""
+        self._know(key, answer)
         now = self.ledger.steady.now()
         await self.store.write(lambda tx: answers.remember(tx, now, key, answer))
 
     def remember_later(self, key: bytes, answer: Answer) -> None:
         """Keep an answer whose client is gone already; nobody waits for it."""
-        self.doubtful = True
+        self._know(key, answer)
         now = self.ledger.steady.now()
         self.store.write_later(lambda tx: answers.remember(tx, now, key, answer))
 
     async def watch_doubts(self) -> None:
-        """Learn four times a second whether any answer is in doubt, until cancelled."""
+        """Learn four times a second of answers that other processes keep, until cancelled."""
+        heard_us = 0
         while True:
             try:
-                self.doubtful = await self.store.query(answers.any_known)
+                fresh = await self.store.query(partial(answers.kept_since, expires_us=heard_us))
             except StoreError:
-                self.doubtful = True
+                await asyncio.sleep(DOUBT_SECONDS)
+                continue
+            known = self._doubts or {}
+            known.update(fresh)
+            heard_us = max([heard_us, *(until - OVERLAP_US for until in fresh.values())])
+            now_us = micros(self.ledger.steady.now())
+            self._doubts = {key: until for key, until in known.items() if until > now_us} if fresh else known
             await asyncio.sleep(DOUBT_SECONDS)
 
     def forget(self, key: bytes) -> None:
         """Forget an answer that has arrived: the client said something after it."""
+        if not self.may_know(key):
+            return
+        if self._doubts is not None:
+            del self._doubts[key]
+        self._know(key, None)
         self.store.write_later(lambda tx: answers.forget(tx, key))
 
     # --- delivering

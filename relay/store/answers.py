@@ -48,9 +48,10 @@ def recall(tx: Connection, now: datetime, key: bytes) -> Answer | None:
     return None if row is None else Answer(*row)
 
 
-def any_known(tx: Connection) -> bool:
-    """Return whether any answer is kept."""
-    return tx.execute(select(_table.c.code).limit(1)).first() is not None
+def kept_since(tx: Connection, expires_us: int) -> dict[bytes, int]:
+    """Return the keys of answers that expire after a moment (µs UTC), with when they do."""
+    newer = select(_table.c.key, _table.c.expires_us).where(_table.c.expires_us > expires_us)
+    return {bytes(key): until for key, until in tx.execute(newer)}
 
 
 def forget(tx: Connection, key: bytes) -> bool:
