@@ -129,5 +129,5 @@ class Keyring:
 
 
 def _mac(key: bytes, value: bytes) -> bytes:
-    """Return the keyed hash (BLAKE2b, RFC 7693 §2.9): a fifth of the time of HMAC, several times a message."""
+    """Return the keyed hash (BLAKE2b, RFC 7693 §2.9): in a fifth of the time that HMAC takes."""
     return blake2b(value, key=key, digest_size=HASH_BYTES).digest()

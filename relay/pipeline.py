@@ -29,7 +29,8 @@ from relay.model import Mode
 from relay.smtp import reply as replies
 from relay.store.journal import Batch, JournalRow
 from screening.mail import Envelope, Mail
-from screening.rules.identity import identity_fault
+from screening.rules.identity import identity_fault, sender_allowed
+from screening.verdict import Hit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from screening.screen import Screen
     from screening.verdict import Verdict
 
+#: The hit of a sender that is not the account's, where operators do not enforce it.
+FOREIGN_SENDER = "foreign_sender"
 #: Beyond this the work of reading and signing leaves the event loop.
 LARGE_BYTES = 256 << 10
 
@@ -98,7 +101,7 @@ class Pipeline:
         transaction.answer_key = self._answer_key(session, transaction, message_id_hash, body_hash)
         if known := await self._first_answer(transaction.answer_key):
             return known
-        verdict = await self.screen.screen(mail)
+        verdict = self._identified(transaction.account, mail, await self.screen.screen(mail))
         decision = self.decide(transaction.account, mail, verdict)
         handling = Handling(mail, verdict, decision, body_hash, message_id_hash)
         handling.stages_ms["screen"] = forwarding.elapsed_ms(started)
@@ -159,9 +162,7 @@ class Pipeline:
         settings = self.config.screening
         fault = verdict.malformed
         if not fault and self.config.policy.identity == "enforce":
-            fault = identity_fault(
-                mail, account.senders, lambda domain: self.foreign(account.customer.id, domain)
-            )
+            fault = self._identity_fault(account, mail)
         thresholds = acceptance.Thresholds(settings.tag, settings.hold, settings.refuse)
         defer = settings.failure == "defer"
         decision = acceptance.judge(
@@ -172,10 +173,28 @@ class Pipeline:
             screened="patterns" not in verdict.unanswered,
             defer_on_failure=defer,
         )
+        foreign = next((hit.evidence for hit in verdict.hits if hit.rule == FOREIGN_SENDER), "")
+        if foreign and self.config.policy.identity == "flag" and decision.action is Action.DELIVER:
+            decision = dataclasses.replace(decision, action=Action.TAG, reason=foreign)
         if account.customer.mode is Mode.OBSERVE and decision.action is not Action.DELIVER:
             reason = f"observed only, would {decision.action}: {decision.reason}"
             return dataclasses.replace(decision, action=Action.DELIVER, reason=reason)
         return decision
+
+    def _identity_fault(self, account: Account, mail: Mail) -> str:
+        return identity_fault(mail, account.senders, lambda domain: self.foreign(account.customer.id, domain))
+
+    def _identified(self, account: Account, mail: Mail, verdict: Verdict) -> Verdict:
+        """Add a hit for a foreign sender where the operator flags (it tags) or only observes it."""
+        if self.config.policy.identity == "enforce":
+            return verdict
+        sender = mail.envelope.sender
+        fault = self._identity_fault(account, mail)
+        if not fault and sender and not sender_allowed(sender, account.senders):
+            fault = "The envelope sender does not belong to this account."
+        if not fault:
+            return verdict
+        return dataclasses.replace(verdict, hits=(*verdict.hits, Hit(FOREIGN_SENDER, 0.0, fault)))
 
     def _refusal(self, transaction: Transaction, handling: Handling) -> Reply | None:
         """Return the reply if the message goes no further."""

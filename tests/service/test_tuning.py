@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.service.harness import Relay, until
-from tests.service.test_main_job import ALICE, BOB, ROBOT, message
+from tests.service.test_main_job import ALICE, BOB, ROBOT, message, reload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,3 +64,16 @@ def test_what_is_learned_reaches_the_running_daemon(relay: Relay, tmp_path: Path
     learned = relay.json("learn", "spam", *(str(path) for path in tmp_path.glob("*.eml")))
     assert (learned["new"], learned["spam"]) == (40, 40)
     until(lambda: score() != before, seconds=20)
+
+
+@pytest.mark.parametrize(("identity", "action"), [("flag", "tag"), ("observe", "deliver")])
+def test_foreign_senders_can_be_flagged_or_only_observed(
+    relay: Relay, customer: CustomerServer, identity: str, action: str
+) -> None:
+    relay.configure("policy", f'identity = "{identity}"')
+    reload(relay)
+    with relay.client(ALICE) as client:
+        client.sendmail("ceo@acme.example", [BOB], message(sender="ceo@acme.example").as_bytes())
+    event = until(lambda: relay.events("message"))[-1]
+    assert (event["action"], "foreign_sender" in event["rules"]) == (action, True)
+    assert (b"X-Gatepost-Verdict" in customer.messages[0].raw) is (action == "tag")
