@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from contextlib import contextmanager
+from time import sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from relay.clock import monotonic
 from relay.errors import Conflict, StoreError
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 #: How long a lock is waited for; callers hear within 10 s that the store is busy.
 LOCK_SECONDS = 5
+_LOOK_AGAIN_SECONDS = 0.01
 STATEMENT_SECONDS = 30
 _POSTGRES: dict[str, str | int] = {
     "connect_timeout": LOCK_SECONDS,
@@ -107,6 +110,20 @@ _PRAGMAS = (
 )
 
 
+def _set(connection: sqlite3.Connection, pragma: str) -> None:
+    """Set a pragma; the change to WAL, alone of all, does not wait for others who make it too."""
+    until = monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            connection.execute(f"PRAGMA {pragma}")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or monotonic() > until:
+                raise
+            sleep(_LOOK_AGAIN_SECONDS)
+        else:
+            return
+
+
 def _prepare_sqlite(engine: Engine, *, read_only: bool) -> None:
     """Begin for ourselves: the driver's own way leaves a SELECT outside the transaction that follows it."""
 
@@ -115,7 +132,7 @@ def _prepare_sqlite(engine: Engine, *, read_only: bool) -> None:
         connection.isolation_level = None
         try:
             for pragma in _PRAGMAS:
-                connection.execute(f"PRAGMA {pragma}")
+                _set(connection, pragma)
             if read_only:
                 connection.execute("PRAGMA query_only=ON")
         except sqlite3.Error as error:  # not a database, or locked: nobody else would wrap it
