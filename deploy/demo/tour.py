@@ -33,6 +33,8 @@ BULK_MESSAGES = 2000
 VOTES = 18
 FORGED = 1000
 PATIENCE_SECONDS = 20
+#: a client that says RSET more than a hundred times between messages is sent away
+POLL_SECONDS = 0.25
 
 
 @dataclass
@@ -294,6 +296,7 @@ class Tour:
         while time.monotonic() < deadline:
             if fact():
                 return True
+            time.sleep(POLL_SECONDS)
         return False
 
     def sending_is_off(self) -> None:

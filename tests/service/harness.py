@@ -35,7 +35,7 @@ def until(fact: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS) -> Any:
         if answer or time.monotonic() > deadline:
             assert answer, "the fact did not come"
             return answer
-        time.sleep(0.01)
+        time.sleep(0.05)
 
 
 @dataclass
