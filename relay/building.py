@@ -123,5 +123,10 @@ def stamper(config: Config, keyring: Keyring, customers: signing_keys.Customers)
 
 def disclosures(config: Config) -> list[str]:
     """Return what leaves this machine under this configuration besides the mail itself, a line each."""
-    del config
-    return ["leaves this machine besides mail: DNS questions about reporters' DKIM keys that are not pinned"]
+    notices = config.notices
+    leaving = ["to DNS: names of reporters' DKIM keys that are not pinned, and of customers' servers"]
+    if notices.server:
+        leaving.append(f"to {notices.server}: notices about standings, for customers and staff")
+    if notices.webhook:
+        leaving.append(f"to {notices.webhook}: every case as signed JSON")
+    return leaving

@@ -136,7 +136,7 @@ def check(context: Context) -> None:
             click.echo(str(fault), err=True)
         fail(f"{len(error.faults)} fault{'s' * (len(error.faults) != 1)}")
     for line in building.disclosures(context.config):
-        click.echo(line)
+        click.echo(f"leaves this machine, {line}")
     click.echo("ok")
 
 

@@ -33,3 +33,12 @@ def test_a_spool_that_cannot_be_written_is_found_before_serving(folder: Path) ->
     with pytest.raises(ConfigError) as refused:
         building.examine(configuration.load(broken))
     assert [fault.path for fault in refused.value.faults] == ["outbox.folder"]
+
+
+def test_check_names_everything_that_leaves_the_machine(tmp_path: Path) -> None:
+    plain = configuration.parse("", tmp_path)
+    text = '[notices]\nserver = "127.0.0.1:2525"\nwebhook = "https://hooks.example/x"\n'
+    telling = building.disclosures(configuration.parse(text, tmp_path))
+    assert telling[0] == building.disclosures(plain)[0]
+    assert [line.split(":")[0] for line in telling[1:]] == ["to 127.0.0.1", "to https"]
+    assert len(building.disclosures(plain)) == 1
