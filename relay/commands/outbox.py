@@ -23,9 +23,7 @@ from relay.commands.context import (
 from relay.errors import NotFound
 from relay.outbox import hold
 from relay.outbox.envelope import WaitingEnvelope
-from relay.outbox.queue import schedule_of
-from relay.outbox.report import Reports
-from relay.outbox.spool import Spool
+from relay.outbox.queue import reports_of
 from relay.store import accounts
 from relay.store import outbox as rows
 from relay.store.outbox import Filter, Row, State
@@ -36,14 +34,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from relay.outbox.report import Reports
+
 F = TypeVar("F", bound="Callable[..., object]")
 CHUNK = 100
 
 
 def _reports(context: Context) -> Reports:
-    config = context.config
-    spool = Spool(config.path(config.outbox.folder), context.keyring)
-    return Reports(config.hostname, context.keyring, spool, schedule_of(config))
+    return reports_of(context.config, context.keyring)
 
 
 def _filters(command: F) -> F:

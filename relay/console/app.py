@@ -13,12 +13,13 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from relay import clock
-from relay.console import access, api, evidence, export, login, pages, people, words
+from relay.console import access, api, evidence, export, login, pages, people, waiting, words
 from relay.console.attempts import Attempts
 from relay.console.desk import Desk, Forbidden, NotLoggedIn, Refused, Visitor
 from relay.console.guard import Guard
 from relay.console.series import Series
 from relay.errors import Conflict, NotFound
+from relay.outbox.queue import reports_of
 from relay.store import audit
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
         attempts=Attempts(),
         touches=login.Touches(),
         series=Series(store),
+        reports=reports_of(config, keyring),
     )
     app.add_middleware(
         Guard, proxies=config.console.proxies, https=config.console.url.startswith("https:"), emit=emit
@@ -86,6 +88,7 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
         people.router,
         evidence.router,
         export.router,
+        waiting.router,
         pages.router,
     ):
         app.include_router(router)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from relay.console.series import Series
     from relay.events import Event
     from relay.keyring import Keyring
+    from relay.outbox.report import Reports
     from relay.store.directory import Directory
     from relay.store.engine import Store
 
@@ -81,6 +82,7 @@ class Desk:
     attempts: Attempts
     touches: Touches
     series: Series
+    reports: Reports
     #: argon2id takes tens of milliseconds: never in the loop, and never more than one at once
     hashing: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(1, "gatepost-console-hash")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -32,6 +33,8 @@ class Link:
 NAVIGATION = (
     Link("/", "Overview", "o"),
     Link("/accounts", "Accounts", "a"),
+    Link("/held", "Held", "h"),
+    Link("/outbox", "Outbox", "w"),
     Link("/complaints", "Complaints", "c"),
     Link("/cases", "Decisions", "d"),
     Link("/customers", "Customers", "u"),
@@ -40,7 +43,7 @@ NAVIGATION = (
     Link("/staff", "Staff", "s", May.STAFF),
 )
 #: Pages that are found under another one's name.
-_SHELF = {"servers": "/customers", "explain": "/cases"}
+_SHELF = {"servers": "/customers", "explain": "/cases", "waiting": "/held"}
 #: What a page says after a form did its work; the address holds the word only, never the text.
 _DONE = {
     "active": "Reinstated. Mail goes through again within a second.",
@@ -50,6 +53,11 @@ _DONE = {
     "password": "The password is changed; every other session of yours has ended.",
     "factor": "The second factor is on. From now on a login asks for its code.",
     "no-factor": "The second factor is off.",
+    "release": "Released: delivered within seconds, if the account may send.",
+    "delete": "Deleted, without a word to the senders.",
+    "digest": "Deleted; each account gets one note about all of its messages.",
+    "bounce": "Given up; each sender gets a report.",
+    "retry": "Tried again now.",
     "staff": "Done. Their sessions have ended; they log in again.",
 }
 
@@ -62,10 +70,17 @@ def render(request: Request, visitor: Visitor, template: str, **values: Any) -> 
         "visitor": visitor,
         "pages": [link for link in NAVIGATION if link.may in visitor.may],
         "here": _SHELF.get(shelf, f"/{shelf}"),
-        "done": _DONE.get(request.query_params.get("done", ""), ""),
+        "done": _done(request),
     }
     text = desk_of(request).words.get_template(template).render(**frame, **values)
     return Response(text, media_type="text/html")
+
+
+def _done(request: Request) -> str:
+    """Return what the form before this page did, and to how many messages."""
+    done, count = (request.query_params.get(name, "") for name in ("done", "count"))
+    many = f"{count} messages. " if re.fullmatch("[0-9]{1,5}", count) else ""
+    return f"{many}{_DONE[done]}" if done in _DONE else ""
 
 
 def older(request: Request, rows: list[Any], limit: int, **place: str) -> str:
@@ -73,7 +88,9 @@ def older(request: Request, rows: list[Any], limit: int, **place: str) -> str:
     if len(rows) < limit:
         return ""
     query = {
-        name: value for name, value in request.query_params.items() if name not in place and name != "done"
+        name: value
+        for name, value in request.query_params.items()
+        if name not in place and name not in ("done", "count")
     }
     return f"{request.url.path}?{urlencode({**query, **place})}"
 

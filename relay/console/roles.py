@@ -24,6 +24,7 @@ class May(StrEnum):
     SWITCH_ACCOUNTS = "switch accounts"
     SWITCH_SERVERS = "switch servers"
     SWITCH_CUSTOMERS = "switch customers"
+    MAIL = "look at mail and decide about it"
     AUDIT = "read the audit log"
     TOKENS = "manage API tokens"
     STAFF = "manage staff"
@@ -39,7 +40,7 @@ class Scope(StrEnum):
 
 _VIEWER = frozenset({May.READ})
 _SUPPORT = _VIEWER | {May.EXPORT, May.SWITCH_ACCOUNTS}
-_ABUSE = _SUPPORT | {May.SWITCH_SERVERS, May.SWITCH_CUSTOMERS, May.AUDIT}
+_ABUSE = _SUPPORT | {May.SWITCH_SERVERS, May.SWITCH_CUSTOMERS, May.MAIL, May.AUDIT}
 
 GRANTS: dict[Role, frozenset[May]] = {
     Role.VIEWER: _VIEWER,

@@ -50,6 +50,15 @@ GRADE_WORDS = {
     "C": "no token of ours: for the server's tally and staff",
 }
 
+#: What staff may do with waiting mail.
+DEED_WORDS = {
+    "release": ("Release", "it goes out; standing and suppressed recipients are asked again"),
+    "retry": ("Try now", "whatever back-off and breakers say"),
+    "bounce": ("Give up, and report", "each sender gets a report of each message"),
+    "delete": ("Delete", "its senders are not told"),
+    "digest": ("Delete, and say so once", "each account gets one note about all of its messages"),
+}
+
 #: Numbers of tallies and evidence, as people say them; what is not here is shown by its name.
 NUMBER_WORDS = {
     "votes": "complaints that count, 30 days",
@@ -207,6 +216,7 @@ def environment() -> Environment:
     words: Mapping[str, Any] = {
         "ACTION": ACTION_WORDS,
         "OUTCOME": OUTCOME_WORDS,
+        "DEED": DEED_WORDS,
         "GRADE": GRADE_WORDS,
         "STATE": STATE_WORDS,
         "number_value": number_value,

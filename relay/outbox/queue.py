@@ -67,6 +67,12 @@ def schedule_of(config: Config) -> Schedule:
     return Schedule(settings.first_retry, settings.longest_retry, settings.lifetime, settings.delay_notice)
 
 
+def reports_of(config: Config, keyring: Keyring) -> Reports:
+    """Return what staff's deeds on waiting mail need: its bodies, and how senders are told."""
+    spool = Spool(config.path(config.outbox.folder), keyring)
+    return Reports(config.hostname, keyring, spool, schedule_of(config))
+
+
 class Outbox:
     """Waiting mail of one process: any process may `accept` and `hold`, one a node (or all) may `run`."""
 
@@ -82,9 +88,9 @@ class Outbox:
         self.store = store
         self.keyring = keyring
         self.hold_for = timedelta(days=config.outbox.hold_days)
-        self.spool = Spool(config.path(config.outbox.folder), keyring)
+        self.reports = reports_of(config, keyring)
+        self.spool = self.reports.spool
         self.spool.prepare()
-        self.reports = Reports(config.hostname, keyring, self.spool, schedule_of(config))
         self.ledger = Ledger(store, keyring, self.spool, self.reports)
         self.deliverer = Deliverer(self.ledger, pool, routes, metrics, config.outbox.concurrency)
         self.deliverer.hold_for = self.hold_for

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 LOGIN = "anna@acme.example"
 VENDOR = Path(__file__).parent / "vendor"
 PAGES = ["/", "/accounts", f"/accounts/{LOGIN}", "/complaints", "/cases", "/customers", "/customers/acme"]
-PAGES += ["/servers/acme", "/audit", "/tokens", "/staff", "/me"]
+PAGES += ["/servers/acme", "/held", "/outbox", "/audit", "/tokens", "/staff", "/me"]
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{7*7}}", "javascript:alert(1)")
 
 
@@ -43,6 +43,8 @@ def furnish(world: World) -> str:
     with world.store.begin() as tx:
         tx.execute(insert(schema.complaint).values(row))
     world.suspend(LOGIN, "18 complaints of 2,000 relayed")
+    world.waits(LOGIN, message, score=9.5, hits=hits, campaign="c0ffee")
+    world.waits(LOGIN, state="waiting", reason="standing", last="4.2.1 mailbox busy")
     return message
 
 
@@ -161,7 +163,7 @@ def test_dark_and_light(console: Console) -> None:
 def test_nothing_is_cut_off_on_a_narrow_screen(world: World, console: Console, width: int) -> None:
     message = furnish(world)
     watched = console("admin", viewport={"width": width, "height": 740})
-    for path in (*PAGES, f"/explain/{message}"):
+    for path in (*PAGES, f"/explain/{message}", f"/waiting/{message}"):
         watched.open(path)
         assert watched.page.evaluate("document.documentElement.scrollWidth") <= width, path
     assert watched.wrong == []
@@ -172,7 +174,7 @@ def test_axe_finds_nothing_to_complain_of(world: World, console: Console, scheme
     message = furnish(world)
     watched = console("admin", color_scheme=scheme)
     source = (VENDOR / "axe-4.14.1.min.js").read_text("utf-8")
-    for path in (*PAGES, f"/explain/{message}"):
+    for path in (*PAGES, f"/explain/{message}", f"/waiting/{message}"):
         watched.open(path)
         watched.page.evaluate(source)
         found: list[Any] = watched.page.evaluate("axe.run().then(result => result.violations)")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -12,12 +13,17 @@ from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from relay import ids
+from relay.clock import micros
 from relay.config import Config, ConsoleConfig
 from relay.console.app import create
 from relay.keyring import Key, Keyring
 from relay.model import Account, Customer, Level, State
+from relay.outbox.envelope import Recipient, WaitingEnvelope
+from relay.outbox.queue import reports_of
 from relay.store import accounts, audit, journal, schema, staff, switch, tokens
+from relay.store import outbox as waiting
 from relay.store.engine import Store
+from relay.store.outbox import Row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,6 +36,10 @@ if TYPE_CHECKING:
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PASSWORD = "correct horse battery"
 ROLES = ("viewer", "support", "abuse", "admin")
+CONTENT = (
+    b"From: anna@acme.example\r\nTo: ben@elsewhere.example\r\nSubject: Kanarienvogel\r\n\r\n"
+    b"<script>alert(1)</script> see https://shop.example/x\r\n"
+)
 _CSRF = re.compile(r'name="csrf" value="([0-9a-f]+)"')
 
 
@@ -109,6 +119,33 @@ class World:
         with self.store.begin() as tx:
             journal.append(tx, [row])
         return message_id
+
+    def waits(self, login: str, number: str = "", **more: Any) -> str:
+        """Put one message of an account into the outbox, held unless said otherwise; return its id."""
+        sender, reports = self.account(login), reports_of(self.config, self.keyring)
+        number = number or ids.message_id(self.now)
+        envelope = WaitingEnvelope(login, (Recipient("ben@elsewhere.example"),))
+        row = Row(
+            id=number,
+            state=waiting.State.HELD,
+            reason="held",
+            account_id=sender.id,
+            customer_id=sender.customer.id,
+            server_id=sender.server.id,
+            at_us=micros(self.now),
+            next_us=micros(self.now),
+            deadline_us=micros(self.now + timedelta(days=7)),
+            size=len(CONTENT),
+            recipients=1,
+            envelope=envelope.seal(self.keyring, number),
+        )
+        with self.store.begin() as tx:
+            waiting.add(tx, dataclasses.replace(row, **more), reports.spool.seal(number, [CONTENT]))
+        return number
+
+    def waiting(self, number: str) -> Row | None:
+        with self.store.read() as tx:
+            return waiting.get(tx, number)
 
     def audit(self) -> list[tuple[str, str, str]]:
         with self.store.read() as tx:

@@ -44,6 +44,12 @@ PAGES: dict[tuple[str, str], May | None] = {
     ("GET", "/complaints"): May.READ,
     ("GET", "/complaints.csv"): May.EXPORT,
     ("GET", "/cases"): May.READ,
+    ("GET", "/held"): May.READ,
+    ("POST", "/held"): May.MAIL,
+    ("GET", "/outbox"): May.READ,
+    ("POST", "/outbox"): May.MAIL,
+    ("GET", "/waiting/{number}"): May.READ,
+    ("POST", "/waiting/{number}/look"): May.MAIL,
     ("GET", "/explain/{identity}"): May.READ,
     ("GET", "/audit"): May.AUDIT,
     ("GET", "/tokens"): May.TOKENS,
@@ -62,6 +68,7 @@ _FILL = {
     "{login:path}": "anna@acme.example",
     "{name:path}": "acme",
     "{identity}": "IDENTITY",
+    "{number}": "IDENTITY",
     "{prefix}": "PREFIX",
     "{name}": "viewer",
 }
@@ -106,7 +113,7 @@ def test_every_page_has_a_place_in_the_table(world: World) -> None:
 def test_co_06_role_by_route(world: World, role: str) -> None:
     app = world.app()
     client = world.at_desk(role, app)
-    message = world.sent("anna@acme.example")
+    message = world.waits("anna@acme.example", world.sent("anna@acme.example"))
     with world.store.begin() as tx:
         prefix = tokens.make(tx, world.now, "t", scopes=["read"], made_by="test")[:11]
     for (method, path), may in PAGES.items():
@@ -159,7 +166,7 @@ def test_co_03_no_form_without_its_token_and_no_get_changes_anything(world: Worl
         token = {"csrf": csrf_of(client.cookies["gatepost-session"])}
         foreign = {"origin": "https://evil.example"}
         assert client.post(address, data=data | token, headers=foreign).status_code == 403, path
-        if path not in ("/tokens", "/staff"):
+        if path not in ("/tokens", "/staff", "/held", "/outbox"):
             assert client.get(address, params=data | token).status_code in (404, 405), path
     assert [action for _, action, _ in world.audit()] == ["login"]
     assert world.account("anna@acme.example").effective.state == "active"
