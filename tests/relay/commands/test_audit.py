@@ -27,6 +27,10 @@ DEEDS = [
     ),
     ("reporter added", ["reporter", "add", "isp.example", "--covers", "isp.example"], ""),
     ("reporter removed", ["reporter", "remove", "isp.example"], ""),
+    ("staff added", ["staff", "add", "eve", "--role", "support"], ""),
+    ("staff changed", ["staff", "change", "eve", "--role", "viewer", "--disable"], ""),
+    ("staff password and second factor reset", ["staff", "password", "eve"], ""),
+    ("token made", ["token", "add", "billing", "--scope", "read", "--customer", "acme"], ""),
     ("DKIM key added", ["dkim", "add", "acme.example", "--customer", "acme"], ""),
 ]
 
