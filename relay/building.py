@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from policies import ladder as ladders
-from relay import noticing
+from relay import noticing, scanning
 from relay.errors import ConfigError, Fault, StoreError
 from relay.keyring import Keyring
 from relay.signing import keys as signing_keys
@@ -20,11 +20,19 @@ from screening.rule import RuleError
 from screening.screen import Screen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relay.config import Config
+    from relay.dns import Resolver
+    from relay.metrics import Metrics
+    from screening.screen import Scanner
 
 
-def screener(config: Config) -> Screen:
-    """Return the screening that this configuration asks for; ConfigError with every fault of its rules."""
+def screener(config: Config, scanners: Sequence[Scanner] = ()) -> Screen:
+    """Return the screening that this configuration asks for; ConfigError with every fault of its rules.
+
+    Commands that look at files ask nobody outside: they hand in no `scanners`.
+    """
     settings = config.screening
     try:
         ruleset = rulesets.load(
@@ -41,7 +49,13 @@ def screener(config: Config) -> Screen:
         classifier = Classifier.load(model_path(config))
     except (OSError, ValueError) as error:
         raise ConfigError([Fault("screening.model", str(model_path(config)), str(error))]) from error
-    return Screen(ruleset, classifier, deadline_seconds=settings.deadline.total_seconds())
+    return Screen(ruleset, classifier, scanners, deadline_seconds=settings.deadline.total_seconds())
+
+
+def scanners(config: Config, resolver: Resolver, metrics: Metrics) -> Sequence[Scanner]:
+    """Return the scanners that this configuration names; their series are there from now on."""
+    metrics.expect_scanners(one.label for one in config.scanner)
+    return scanning.build(config, resolver, metrics.scanner)
 
 
 def model_path(config: Config) -> Path:
@@ -129,4 +143,5 @@ def disclosures(config: Config) -> list[str]:
         leaving.append(f"to {notices.server}: notices about standings, for customers and staff")
     if notices.webhook:
         leaving.append(f"to {notices.webhook}: every case as signed JSON")
+    leaving += scanning.disclosures(config)
     return leaving

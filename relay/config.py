@@ -7,10 +7,12 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from relay.errors import ConfigError, Fault
+from relay.scanner_config import ScannerConfig
+from relay.section import Section
 from relay.values import (
     MAILBOX,
     Address,
@@ -24,12 +26,6 @@ from relay.values import (
     parse_duration,
     parse_size,
 )
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, no unknown keys, no guessing between types."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
 
 class StoreConfig(Section):
@@ -140,6 +136,12 @@ class ScreeningConfig(Section):
         return self
 
 
+class DnsConfig(Section):
+    """Who is asked for DNS records; lists of spammers' domains want a resolver of your own."""
+
+    servers: tuple[Address, ...] = Field((), description='"IP:PORT" each; empty: those of /etc/resolv.conf')
+
+
 class FeedbackConfig(Section):
     """Where complaints and bounces come in."""
 
@@ -236,6 +238,8 @@ class Config(Section):
     limits: Limits = Limits()
     auth: AuthConfig = AuthConfig()
     screening: ScreeningConfig = ScreeningConfig()
+    scanner: tuple[ScannerConfig, ...] = Field((), exclude=True)
+    dns: DnsConfig = DnsConfig()
     feedback: FeedbackConfig = FeedbackConfig()
     signing: SigningConfig = SigningConfig()
     upstream: UpstreamConfig = UpstreamConfig()
@@ -246,6 +250,18 @@ class Config(Section):
     retention: Retention = Retention()
     #: the folder of the file; relative paths start here
     folder: Path = Field(Path(), exclude=True)
+
+    @model_validator(mode="after")
+    def _scanners(self) -> Config:
+        names = [scanner.label for scanner in self.scanner]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise PydanticCustomError("scanners", "two scanners share the name " + ", ".join(sorted(twice)))
+        for scanner in self.scanner:
+            if scanner.deadline >= self.screening.deadline:
+                raise PydanticCustomError(
+                    "scanners", f"scanner {scanner.label}: its deadline must be below screening.deadline"
+                )
+        return self
 
     def path(self, value: Path) -> Path:
         """Return `value` below the configuration's folder unless it is absolute."""
@@ -305,7 +321,11 @@ def _faults(error: ValidationError) -> list[Fault]:
         if item["type"] == "extra_forbidden":
             fault = Fault(where, "unknown key", "not a setting of Gatepost", _suggestion(parts))
         else:
-            given = "" if item["type"] in ("listeners", "thresholds") else repr(item["input"])
+            given = (
+                ""
+                if item["type"] in ("listeners", "thresholds", "scanner", "scanners")
+                else repr(item["input"])
+            )
             allowed = _ALLOWED.get(item["type"], item["msg"]).format(**item.get("ctx", {}))
             fault = Fault(where, given[:80] or "this table", allowed)
         if where not in seen or item["type"] != "literal_error":

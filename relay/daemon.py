@@ -21,6 +21,7 @@ from relay.authentication import Authentication
 from relay.binding import address_of, bind
 from relay.console import app as console
 from relay.console.server import settings
+from relay.dns import Resolver
 from relay.errors import ConfigError, Fault, RelayError, StoreError
 from relay.events import ConfigReloaded, Lifecycle
 from relay.feedback.intake import FeedbackDoor, Intake
@@ -53,7 +54,7 @@ LOAD_AGAIN_SECONDS = 1.0
 #: What was handed out when the process started, and is not taken back.
 NEED_RESTART = (
     "hostname", "workers", "loop", "store", "keys", "listeners", "tls", "auth", "upstream", "outbox",
-    "console",
+    "console", "dns",
 )  # fmt: skip
 
 
@@ -76,6 +77,7 @@ class Parts:
     feedback: FeedbackDoor
     certificate: Certificate
     noticer: Noticer
+    resolver: Resolver
 
 
 def compose(config: Config) -> Parts:
@@ -91,9 +93,9 @@ def compose(config: Config) -> Parts:
     routes = Routes(config)
     outbox = Outbox(config, store, keyring, pool, routes, metrics)
     stamper = building.stamper(config, keyring, customers)
-    pipeline = Pipeline(
-        config, building.screener(config), stamper, store, keyring, Forwarder(outbox, metrics)
-    )
+    resolver = Resolver(servers=config.dns.servers)
+    screen = building.screener(config, building.scanners(config, resolver, metrics))
+    pipeline = Pipeline(config, screen, stamper, store, keyring, Forwarder(outbox, metrics))
     pipeline.foreign = directory.foreign
     authentication = Authentication(config.auth, directory, pool, routes, store, keyring, metrics)
     authentication.load()
@@ -114,6 +116,7 @@ def compose(config: Config) -> Parts:
         feedback=FeedbackDoor(config, intake),
         certificate=building.certificate(config),
         noticer=Noticer(config, store, pool),
+        resolver=resolver,
     )
 
 
@@ -191,6 +194,7 @@ class Daemon:
             for task in background:
                 task.cancel()
         await parts.pool.close()
+        await parts.resolver.close()
         parts.store.close()
         parts.metrics.emit(Lifecycle("stopped"))
         parts.metrics.log.flush()
@@ -310,7 +314,7 @@ class Daemon:
                     [Fault(name, "changed", "needs a restart; nothing was reloaded") for name in changed]
                 )
             screen, stamp, steps = (
-                building.screener(config),
+                building.screener(config, building.scanners(config, parts.resolver, parts.metrics)),
                 building.stamper(config, parts.keyring, parts.customers),
                 building.ladder(config),
             )

@@ -12,11 +12,13 @@ import dns.asyncresolver
 import dns.exception
 import dns.name
 import dns.resolver
+from dns.nameserver import Do53Nameserver
 
 from relay import clock
+from relay.values import split_address
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 CACHED_ANSWERS = 10_000
 SHORTEST_SECONDS = 1.0
@@ -56,17 +58,19 @@ class Target:
 class Resolver:
     """Asks, remembers (time to live, bounded, negative answers too), and never asks twice at once.
 
-    `ask` is the way out to the network; `monotonic` the time it remembers by.
+    `ask` is the way out to the network (`servers`: "IP:PORT" each, none: those of the system); `monotonic`
+    the time it remembers by.
     """
 
     def __init__(
         self,
         ask: Callable[[str, str], Awaitable[Answer]] | None = None,
         *,
+        servers: Sequence[str] = (),
         seconds: float = 5.0,
         monotonic: Callable[[], float] = clock.monotonic,
     ) -> None:
-        self._ask = ask or _Network(seconds).ask
+        self._ask = ask or _Network(servers, seconds).ask
         self._monotonic = monotonic
         self._cache: OrderedDict[tuple[str, str], tuple[float, Answer]] = OrderedDict()
         self._asking: dict[tuple[str, str], asyncio.Task[Answer]] = {}
@@ -130,16 +134,17 @@ def _lifetime(answer: Answer) -> float:
 
 
 class _Network:
-    """The system's resolvers, through dnspython; made at the first question (reads resolv.conf)."""
+    """The named or the system's resolvers, through dnspython; made at the first question."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, servers: Sequence[str], seconds: float) -> None:
+        self._servers = servers
         self._seconds = seconds
         self._resolver: dns.asyncresolver.Resolver | None = None
 
     async def ask(self, name: str, kind: str) -> Answer:
         try:
             if self._resolver is None:
-                self._resolver = dns.asyncresolver.Resolver()
+                self._resolver = self._made()
             reply = await self._resolver.resolve(name, kind, search=False, lifetime=self._seconds)
         except dns.resolver.NXDOMAIN:
             return Answer(Found.NO, ttl=NEGATIVE_SECONDS)
@@ -150,6 +155,13 @@ class _Network:
         return Answer(
             Found.YES, tuple(_text(record) for record in reply), float(reply.rrset.ttl if reply.rrset else 0)
         )
+
+    def _made(self) -> dns.asyncresolver.Resolver:
+        if not self._servers:
+            return dns.asyncresolver.Resolver()
+        resolver = dns.asyncresolver.Resolver(configure=False)
+        resolver.nameservers = [Do53Nameserver(*split_address(server)) for server in self._servers]
+        return resolver
 
 
 def _text(record: Any) -> str:

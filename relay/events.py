@@ -108,6 +108,17 @@ class DeliveryTried:
 
 
 @dataclass(frozen=True, slots=True)
+class ScannerFailed:
+    """A scanner was asked about a message and gave no answer; after a few in a row it is asked less."""
+
+    name: ClassVar[str] = "scanner_failed"
+    level: ClassVar[str] = "warning"
+    scanner: str
+    why: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class LocalProblem:
     """A client was told to come again: the store or a secret's file could not be read."""
 
@@ -155,6 +166,7 @@ Event = (
     | StandingChanged
     | UpstreamFailed
     | DeliveryTried
+    | ScannerFailed
     | LocalProblem
     | ConfigReloaded
     | BugFound

@@ -30,11 +30,14 @@ from relay.events import (
     MessageHandled,
     RecipientRefused,
     ReportTaken,
+    ScannerFailed,
     StandingChanged,
     UpstreamFailed,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from relay.log import Log
 
 ACTIONS = ("deliver", "tag", "hold", "refuse", "defer")
@@ -45,6 +48,8 @@ REFUSALS = ("standing", "upstream", "suppressed", "limit", "identity")
 KINDS = ("complaint", "bounce", "unknown")
 GRADES = ("A", "B", "C", "none")
 STATES = ("active", "throttled", "deactivated", "suspended", "closed")
+PAUSED = "paused"
+SCANNER_OUTCOMES = ("clean", "hit", "failed", PAUSED)
 LISTENERS = ("submission", "submissions", "egress", "feedback")
 # a second series beside each counter tells nothing that the start of the process does not
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -102,6 +107,19 @@ class Metrics:
             ["outcome"],
             registry=self.registry,
         )
+        self.scanner_answers = Counter(
+            "gatepost_scanner_answers",
+            "Questions to configured scanners, by how they went.",
+            ["scanner", "outcome"],
+            registry=self.registry,
+        )
+        self.scanner_seconds = Histogram(
+            "gatepost_scanner_seconds",
+            "Time that scanners took to answer or fail.",
+            ["scanner"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.bugs = Counter("gatepost_bugs", "Exceptions that nobody expected.", registry=self.registry)
         self.sessions = Gauge(
             "gatepost_sessions", "Open SMTP sessions.", ["listener"], registry=self.registry
@@ -135,6 +153,21 @@ class Metrics:
             self.logins.labels(ok)
         for outcome in DELIVERIES:
             self.deliveries.labels(outcome)
+
+    def expect_scanners(self, names: Iterable[str]) -> None:
+        """Show the series of configured scanners from the start."""
+        for name in names:
+            self.scanner_seconds.labels(name)
+            for outcome in SCANNER_OUTCOMES:
+                self.scanner_answers.labels(name, outcome)
+
+    def scanner(self, name: str, outcome: str, seconds: float, why: str) -> None:
+        """Count one question to a scanner; a failure is a log line."""
+        self.scanner_answers.labels(name, outcome).inc()
+        if outcome != PAUSED:
+            self.scanner_seconds.labels(name).observe(seconds)
+        if why:
+            self.emit(ScannerFailed(name, why, round(seconds, 3)))
 
     def emit(self, event: Event) -> None:
         """Record one event: its log line and its metrics."""

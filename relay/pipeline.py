@@ -168,7 +168,7 @@ class Pipeline:
         decision = acceptance.judge(
             verdict.score,
             fault,
-            len(verdict.unanswered),
+            acceptance.Missing(len(verdict.unanswered), verdict.defers, verdict.holds),
             thresholds,
             screened="patterns" not in verdict.unanswered,
             defer_on_failure=defer,

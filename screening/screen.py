@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from screening.scanners.guard import Silence, Silent
 from screening.verdict import Hit, Verdict
 
 if TYPE_CHECKING:
@@ -71,21 +72,32 @@ class Screen:
         return verdict if hit is None else replace(verdict, hits=(*verdict.hits, hit))
 
     async def screen(self, mail: Mail) -> Verdict:
-        """Return the verdict of all checks within the deadline; never raises but for cancellation."""
+        """Return the verdict of all checks within the deadline; never raises but for cancellation.
+
+        Nobody outside is asked about a message that is refused as malformed.
+        """
         if len(mail.raw) > LARGE_BYTES:
             verdict = await asyncio.to_thread(self.offline, mail)
         else:
             verdict = self.offline(mail)
-        if not self.scanners:
+        if not self.scanners or verdict.malformed:
             return verdict
         answers = await asyncio.gather(*(self._ask(scanner, mail) for scanner in self.scanners))
-        hits = [hit for _, found in answers if found is not None for hit in found]
-        silent = [name for name, found in answers if found is None]
-        return replace(verdict, hits=(*verdict.hits, *hits), unanswered=(*verdict.unanswered, *silent))
+        hits = [hit for _, found in answers if not isinstance(found, Silence) for hit in found]
+        silent = [(name, means) for name, means in answers if isinstance(means, Silence)]
+        return replace(
+            verdict,
+            hits=(*verdict.hits, *hits),
+            unanswered=(*verdict.unanswered, *(name for name, _ in silent)),
+            defers=tuple(name for name, means in silent if means is Silence.DEFER),
+            holds=tuple(name for name, means in silent if means is Silence.HOLD),
+        )
 
-    async def _ask(self, scanner: Scanner, mail: Mail) -> tuple[str, Sequence[Hit] | None]:
+    async def _ask(self, scanner: Scanner, mail: Mail) -> tuple[str, Sequence[Hit] | Silence]:
         try:
             async with asyncio.timeout(self.deadline_seconds):
                 return scanner.name, await scanner.ask(mail)
+        except Silent as silent:
+            return scanner.name, silent.means
         except Exception:  # noqa: BLE001 - the scanner edge: deadline or failure, the check is unanswered
-            return scanner.name, None
+            return scanner.name, Silence.SKIP

@@ -22,6 +22,9 @@ class Verdict:
     hits: tuple[Hit, ...] = ()
     #: checks that gave no answer (deadline, error), by name
     unanswered: tuple[str, ...] = ()
+    #: those of them that the operator waits for, or wants staff to replace
+    defers: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
     ruleset: str = ""
     milliseconds: float = 0.0
     #: structural reason to refuse whatever the score (ambiguous From, too deep), as a person would say it

@@ -7,7 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relay.config import Config, Section, allowed_values
+from relay.config import Config, allowed_values
+from relay.section import Section
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,11 @@ def commented(given: Mapping[str, Any]) -> str:
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
             lines += ["", f"# {(field.annotation.__doc__ or '').strip()}", f"[{name}]"]
             lines += _settings(field.annotation, f"{name}.", given)
+    lines += [
+        "",
+        "# Virus scanners, DNS lists and checks of SPF, DKIM and DMARC are asked where [[scanner]] tables",
+        "# name them: see deploy/docs/scanners.md.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -89,7 +89,9 @@ def screen(context: Context, paths: tuple[Path, ...], login: str | None, as_json
         fault = verdict.malformed
         if account and not fault:
             fault = identity_fault(mail, account.senders, lambda _domain: False)
-        decision = acceptance.judge(verdict.score, fault, len(verdict.unanswered), thresholds)
+        decision = acceptance.judge(
+            verdict.score, fault, acceptance.Missing(len(verdict.unanswered)), thresholds
+        )
         if as_json:
             emit({
                 "file": str(file), "score": verdict.score, "action": str(decision.action),

@@ -24,15 +24,15 @@ Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrite
 class Clamd:
     """A scanner that hands the whole message to clamd."""
 
-    name = "clamd"
-
-    def __init__(self, connect: Connect, *, score: float = SCORE) -> None:
+    def __init__(self, connect: Connect, *, name: str = "clamd", score: float = SCORE) -> None:
+        self.name = name
         self._connect = connect
         self._score = score
 
     async def ask(self, mail: Mail) -> Sequence[Hit]:
-        """Return a hit with the signature's name, () for a clean message; raise Unavailable for any "
-        "other answer."""
+        """Return a hit with the signature's name, () for a clean message; raise Unavailable for any other
+        answer.
+        """
         reader, writer = await self._connect()
         try:
             writer.write(b"zINSTREAM\0")

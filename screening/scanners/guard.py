@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from screening.mail import Mail
     from screening.screen import Scanner
 
-HOLD_SCORE = 7.0
-
 
 class Unavailable(Exception):
     """The scanner could not be asked, or its answer makes no sense."""
@@ -25,8 +23,30 @@ class Silence(StrEnum):
     """What a scanner's silence means for the mail."""
 
     SKIP = "skip"  #: nothing: it is a second opinion
-    DEFER = "defer"  #: the check is unanswered; policy decides (usually: try again later)
+    DEFER = "defer"  #: the mail is tried again later
     HOLD = "hold"  #: the mail is held for staff
+
+
+class Silent(Exception):
+    """A guarded scanner gave no answer; `means` is what its operator said of that."""
+
+    def __init__(self, name: str, means: Silence, why: str) -> None:
+        super().__init__(f"{name}: {why}")
+        self.means = means
+
+
+class Outcome(StrEnum):
+    """How asking a scanner went."""
+
+    CLEAN = "clean"
+    HIT = "hit"
+    FAILED = "failed"
+    #: not asked: it failed too often just now
+    PAUSED = "paused"
+
+
+#: Hears of every question: the scanner's name, how it went, seconds, and why it failed.
+Heard = Callable[[str, Outcome, float, str], None]
 
 
 @dataclass(slots=True)
@@ -55,39 +75,39 @@ class Breaker:
             self._open_until = self.clock() + self.pause_seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long a scanner may take (seconds), what its silence means, and who hears of each question."""
+
+    deadline_seconds: float = 5.0
+    silence: Silence = Silence.SKIP
+    heard: Heard = lambda _name, _outcome, _seconds, _why: None
+
+
 class Guarded:
     """A scanner with its own deadline, breaker and policy; itself a scanner."""
 
-    def __init__(
-        self,
-        scanner: Scanner,
-        breaker: Breaker,
-        *,
-        deadline_seconds: float = 5.0,
-        silence: Silence = Silence.SKIP,
-    ) -> None:
+    def __init__(self, scanner: Scanner, breaker: Breaker, terms: Terms | None = None) -> None:
         self.name = scanner.name
         self._scanner = scanner
         self._breaker = breaker
-        self._deadline_seconds = deadline_seconds
-        self._silence = silence
+        self._terms = terms or Terms()
 
     async def ask(self, mail: Mail) -> Sequence[Hit]:
-        """Return the scanner's hits; when it is silent, what its policy says (`defer`: Unavailable)."""
+        """Return the scanner's hits; raise Silent where it has no answer."""
+        clock = self._breaker.clock
         if not self._breaker.closed():
-            return self._silent("breaker open")
+            self._terms.heard(self.name, Outcome.PAUSED, 0.0, "")
+            raise Silent(self.name, self._terms.silence, "not asked, it failed too often just now")
+        started = clock()
         try:
-            async with asyncio.timeout(self._deadline_seconds):
+            async with asyncio.timeout(self._terms.deadline_seconds):
                 hits = await self._scanner.ask(mail)
-        except Exception as error:  # noqa: BLE001 - the scanner edge: whatever failed, the policy decides
+        except Exception as error:  # the scanner edge: whatever failed, the policy decides
             self._breaker.note(good=False)
-            return self._silent(type(error).__name__)
+            why = str(error) if isinstance(error, Unavailable) else type(error).__name__
+            self._terms.heard(self.name, Outcome.FAILED, clock() - started, why)
+            raise Silent(self.name, self._terms.silence, why) from error
         self._breaker.note(good=True)
+        self._terms.heard(self.name, Outcome.HIT if hits else Outcome.CLEAN, clock() - started, "")
         return hits
-
-    def _silent(self, why: str) -> Sequence[Hit]:
-        if self._silence is Silence.DEFER:
-            raise Unavailable(f"{self.name}: {why}")
-        if self._silence is Silence.HOLD:
-            return (Hit(f"{self.name}_silent", HOLD_SCORE, f"{self.name} gave no answer"),)
-        return ()

@@ -24,9 +24,10 @@ MOST = 6.0
 class Rspamd:
     """A scanner that asks rspamd for its score."""
 
-    name = "rspamd"
-
-    def __init__(self, connect: Connect, *, weight: float = WEIGHT, most: float = MOST) -> None:
+    def __init__(
+        self, connect: Connect, *, name: str = "rspamd", weight: float = WEIGHT, most: float = MOST
+    ) -> None:
+        self.name = name
         self._connect = connect
         self._weight = weight
         self._most = most

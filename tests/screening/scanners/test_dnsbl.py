@@ -1,12 +1,24 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 
-from screening.scanners.dnsbl import MAX_QUERIES, DnsLists, Zone, domains_of
+from screening.mail import Mail
+from screening.scanners.dnsbl import (
+    CACHE_SECONDS,
+    MAX_QUERIES,
+    Asks,
+    DnsLists,
+    Zone,
+    domains_of,
+    reversed_address,
+)
+from screening.scanners.guard import Unavailable
+from screening.tuning.examples import envelope
 from tests.screening.mails import body
 
 ZONE = Zone("uri.list.test", 4.0, {"127.0.0.2": "phishing"})
@@ -36,15 +48,15 @@ async def test_listed_domains_are_hits_with_words() -> None:
     lists = DnsLists([ZONE], dns, lambda: 0.0)
     hits = await lists.ask(body(b"see https://www.evil.example/x"))
     assert [(hit.rule, hit.score, hit.evidence) for hit in hits] == [
-        ("dnsbl_uri_list_test", 4.0, "evil.example: phishing (uri.list.test)")
+        ("dnsbl", 4.0, "evil.example: phishing (uri.list.test)")
     ]
 
 
 async def test_answers_are_cached_until_they_grow_old() -> None:
     now = [0.0]
     dns = Dns()
-    lists = DnsLists([ZONE], dns, lambda: now[0], cache_seconds=60)
-    for moment in (0.0, 59.0, 61.0):
+    lists = DnsLists([ZONE], dns, lambda: now[0])
+    for moment in (0.0, CACHE_SECONDS - 1, CACHE_SECONDS + 1):
         now[0] = moment
         await lists.ask(body(b"hello"))
     assert dns.asked == ["acme.example.uri.list.test"] * 2
@@ -85,3 +97,27 @@ def test_numbers_and_local_names_are_not_asked_about() -> None:
         "acme.example",
         "evil.example",
     ]
+
+
+@pytest.mark.parametrize("answer", ["127.255.255.254", "192.0.2.7"])
+async def test_a_list_that_does_not_want_to_be_asked_is_no_clean_answer(answer: str) -> None:
+    lists = DnsLists([ZONE], Dns({"acme.example.uri.list.test": (answer,)}), lambda: 0.0)
+    with pytest.raises(Unavailable, match=answer):
+        await lists.ask(body(b"hello"))
+
+
+async def test_networks_of_answers_have_words_too() -> None:
+    zone = Zone("age.test", 1.0, {"127.0.2.0/24": "younger than a day"})
+    lists = DnsLists([zone], Dns({"acme.example.age.test": ("127.0.2.9",)}), lambda: 0.0)
+    hits = await lists.ask(body(b"hello"))
+    assert [hit.evidence for hit in hits] == ["acme.example: younger than a day (age.test)"]
+
+
+async def test_lists_of_clients_are_asked_about_public_addresses_alone() -> None:
+    dns = Dns({"9.8.7.1.ip.test": ("127.0.0.2",)})
+    lists = DnsLists([Zone("ip.test", 2.0)], dns, lambda: 0.0, asks=Asks.CLIENT, name="clients")
+    mail = Mail(dataclasses.replace(envelope(()), peer_ip="1.7.8.9"), body(b"x").raw)
+    hits = await lists.ask(mail)
+    assert [(hit.rule, hit.evidence) for hit in hits] == [("clients", "the client: listed (ip.test)")]
+    assert reversed_address("2a00::1")[0].startswith("1.0.0")
+    assert [reversed_address(one) for one in ("10.0.0.1", "", "::1", "not")] == [[], [], [], []]
