@@ -204,18 +204,19 @@ class Pipeline:
         if decision.action is Action.REFUSE and "threshold" not in decision.numbers:
             return replies.make(550, "7.1", f"{decision.reason} (message {transaction.id})")
         if decision.action is Action.REFUSE:
-            because = "; ".join(dict.fromkeys(self._why(hit.rule) for hit in verdict.top[:3]))
+            because = "; ".join(dict.fromkeys(self._why(hit) for hit in verdict.top[:3]))
             text = f"Refused as spam or unsafe: {because}. Is this wrong? Tell your provider {transaction.id}"
             return replies.make(554, "7.1", text)
         if not self.store.healthy:
             return replies.LOCAL_PROBLEM
         return None
 
-    def _why(self, rule: str) -> str:
-        """Return what a rule found, in words for the sender."""
-        if rule == "classifier":
+    def _why(self, hit: Hit) -> str:
+        """Return what a rule found, in words for the sender; a scanner's own words where it was one."""
+        if hit.rule == "classifier":
             return "its words are those of spam"
-        return next((known.why for known in self.screen.ruleset.rules if known.id == rule), rule).rstrip(".")
+        known = next((rule.why for rule in self.screen.ruleset.rules if rule.id == hit.rule), "")
+        return (known or f"{hit.rule} found {hit.evidence}").rstrip(".")
 
     async def stamp(self, account: Account, handling: Handling) -> list[bytes]:
         """Return the message as it goes out, in pieces."""

@@ -96,8 +96,8 @@ class DnsLists:
         for (zone, name), words in zip(pairs, answers, strict=True):
             if isinstance(words, str) and words:
                 about = name if self._asks is Asks.DOMAINS else "the client"
-                hit = Hit(self.name, zone.score, shown(f"{about}: {words} ({zone.name})"))
-                hits.setdefault(zone.name, hit)
+                rule = f"{self.name}_{zone.name.replace('.', '_').replace('-', '_')}"
+                hits.setdefault(rule, Hit(rule, zone.score, shown(f"{about}: {words} ({zone.name})")))
         failed = next((answer for answer in answers if isinstance(answer, BaseException)), None)
         if failed is not None and not hits:
             raise failed

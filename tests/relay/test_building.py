@@ -42,3 +42,31 @@ def test_check_names_everything_that_leaves_the_machine(tmp_path: Path) -> None:
     assert telling[0] == building.disclosures(plain)[0]
     assert [line.split(":")[0] for line in telling[1:]] == ["to 127.0.0.1", "to https"]
     assert len(building.disclosures(plain)) == 1
+
+
+def test_check_names_scanners_that_are_not_on_this_machine(tmp_path: Path) -> None:
+    text = """
+[[scanner]]
+kind = "clamd"
+address = "unix:/run/clamd"
+[[scanner]]
+kind = "rspamd"
+address = "rspamd.example:11333"
+[[scanner]]
+kind = "clamd"
+name = "near"
+address = "[::1]:3310"
+[[scanner]]
+kind = "dnsbl"
+zones = ["a.example", "b.example"]
+[[scanner]]
+kind = "dnsbl"
+name = "clients"
+zones = ["c.example"]
+asks = "client"
+"""
+    assert building.disclosures(configuration.parse(text, tmp_path))[1:] == [
+        "to rspamd.example:11333: every message, whole, with sender and recipients (rspamd)",
+        "to DNS, a.example, b.example: domains of authors and links of every message (dnsbl)",
+        "to DNS, c.example: the client's address of every message (clients)",
+    ]

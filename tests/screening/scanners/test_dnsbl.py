@@ -48,7 +48,7 @@ async def test_listed_domains_are_hits_with_words() -> None:
     lists = DnsLists([ZONE], dns, lambda: 0.0)
     hits = await lists.ask(body(b"see https://www.evil.example/x"))
     assert [(hit.rule, hit.score, hit.evidence) for hit in hits] == [
-        ("dnsbl", 4.0, "evil.example: phishing (uri.list.test)")
+        ("dnsbl_uri_list_test", 4.0, "evil.example: phishing (uri.list.test)")
     ]
 
 
@@ -118,6 +118,6 @@ async def test_lists_of_clients_are_asked_about_public_addresses_alone() -> None
     lists = DnsLists([Zone("ip.test", 2.0)], dns, lambda: 0.0, asks=Asks.CLIENT, name="clients")
     mail = Mail(dataclasses.replace(envelope(()), peer_ip="1.7.8.9"), body(b"x").raw)
     hits = await lists.ask(mail)
-    assert [(hit.rule, hit.evidence) for hit in hits] == [("clients", "the client: listed (ip.test)")]
+    assert [(hit.rule, hit.evidence) for hit in hits] == [("clients_ip_test", "the client: listed (ip.test)")]
     assert reversed_address("2a00::1")[0].startswith("1.0.0")
     assert [reversed_address(one) for one in ("10.0.0.1", "", "::1", "not")] == [[], [], [], []]

@@ -1,0 +1,106 @@
+"""Scanners that the configuration names, asked by the running daemon over real sockets."""
+
+from __future__ import annotations
+
+import smtplib
+import socket
+import urllib.request
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.screening.scanners import daemons
+from tests.service.harness import Relay, until
+from tests.service.test_main_job import ALICE, BOB, message
+from tests.zones import SERVFAIL, Zones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.service.harness import CustomerServer
+
+pytestmark = pytest.mark.service
+
+
+@pytest.fixture
+def start(
+    tmp_path_factory: pytest.TempPathFactory, customer: CustomerServer
+) -> Iterator[Callable[[str], Relay]]:
+    """Return what starts a relay with these lines at the end of its configuration."""
+    with ExitStack() as running:
+
+        def run(lines: str) -> Relay:
+            relay = running.enter_context(Relay(tmp_path_factory.mktemp("scanners")))
+            relay.init()
+            relay.config.write_text(relay.config.read_text() + lines)
+            relay.run("customer", "add", "acme", "--server", f"127.0.0.1:{customer.port}")
+            relay.account(ALICE, "acme")
+            return relay.start()
+
+        yield run
+
+
+def rules(relay: Relay) -> tuple[str, ...]:
+    return tuple(until(lambda: relay.events("message"))[-1]["rules"])
+
+
+def metrics(relay: Relay) -> str:
+    host, port = relay.address("http")
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics") as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+def test_a_virus_that_clamd_knows_is_refused_with_its_name(start: Callable[[str], Relay]) -> None:
+    with daemons.clamd() as path:
+        relay = start(f'\n[[scanner]]\nkind = "clamd"\naddress = "unix:{path}"\nfailure = "defer"\n')
+        with relay.client(ALICE) as client:
+            client.send_message(message())
+            with pytest.raises(smtplib.SMTPDataError) as refused:
+                client.send_message(message(text=f"look {daemons.MARK}"))
+        assert refused.value.smtp_code == 554
+        assert daemons.SIGNATURE in str(refused.value.smtp_error)
+        assert 'gatepost_scanner_answers_total{outcome="hit",scanner="clamd"} 1.0' in metrics(relay)
+        assert relay.run("check").stdout.count("leaves this machine") == 1, "a socket is this machine"
+
+
+def test_lists_are_asked_in_real_dns_and_cached(start: Callable[[str], Relay]) -> None:
+    table = {"evil.example.uri.test A": ["127.0.1.2"], "odd.example.uri.test A": [SERVFAIL]}
+    with Zones(table) as zones:
+        relay = start(
+            '\n[[scanner]]\nkind = "dnsbl"\nzones = ["uri.test"]\nscore = 4.5\nfailure = "hold"\n'
+            'answers = { "127.0.1.0/24" = "phishing" }\n'
+        )
+        relay.stop()
+        relay.configure("dns", f'servers = ["{zones.server}"]')
+        relay.start()
+        with relay.client(ALICE) as client:
+            for _ in range(2):
+                client.send_message(message(text="see https://www.evil.example/x"))
+                assert "dnsbl_uri_test" in rules(relay)
+            client.send_message(message(text="see https://www.odd.example/x"))
+        assert zones.asked.count("evil.example.uri.test A") == 1
+        event = until(lambda: relay.events("message")[2:])[0]
+        assert (event["outcome"], event["reason"]) == ("held", "dnsbl gave no answer, staff look first")
+        assert "no answer from DNS" in until(lambda: relay.events("scanner_failed"))[-1]["why"]
+
+
+@pytest.mark.parametrize(("failure", "code"), [("skip", 250), ("defer", 451)])
+def test_a_dead_scanner_means_what_the_operator_said(
+    start: Callable[[str], Relay], failure: str, code: int
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        relay = start(
+            f'\n[[scanner]]\nkind = "rspamd"\naddress = "127.0.0.1:{port}"\nfailure = "{failure}"\n'
+        )
+        with relay.client(ALICE) as client:
+            client.mail(ALICE)
+            client.rcpt(BOB)
+            answer = client.data(message().as_bytes())
+        assert answer[0] == code
+        series = 'gatepost_scanner_answers_total{outcome="failed",scanner="rspamd"} '
+        assert series + "1.0" in metrics(relay)
+        assert series.replace("failed", "hit") + "0.0" in metrics(relay)
