@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from relay.feedback import parts as splitting
 from relay.feedback.parts import Header, Part, address_in, author_domain, header_of
 from relay.feedback.report import Kind, Original, Report
+from relay.feedback.xarf_format import is_ip
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +35,13 @@ _ALIASES = {
     "optout": "opt-out",
 }
 _MOST_RECIPIENTS = 20
+_MOST_TEXT = 64 * 1024
 _REDACTED = re.compile(r"redacted|x{4,}|\*{3,}|anonymi[sz]ed|undisclosed", re.IGNORECASE)
 _JMRP_SUBJECT = "complaint about message from"
 #: header fields of the reported message that name who got it, best first
 _DELIVERED = ("x-hmxmr-originalrecipient", "x-original-to", "delivered-to", "x-envelope-to", "envelope-to")
+_STATED = re.compile(rb"(?:\A|\n)feedback-type[ \t]*:", re.IGNORECASE)
+_BLANK = re.compile(rb"\n[ \t]*\r?\n")
 _FOR = re.compile(rb"\bfor\s+<([^<>\s]{3,320})>")
 
 
@@ -47,9 +52,26 @@ def parse(found: Sequence[Part]) -> Report | None:
         # some makers call the part text
         texts = (part for part in found[1:] if part.media.startswith("text/"))
         feedback = next((part for part in texts if header_of(part.data)[0].has("feedback-type")), None)
+    if feedback is None and not any("delivery-status" in part.media for part in found):
+        # others send it all as text, or its type got lost on the way
+        feedback = next((fields for part in found[:20] if (fields := _fields_in(part)) is not None), None)
     if feedback is not None:
         return _arf(found, feedback)
     return _jmrp(found)
+
+
+def _fields_in(part: Part) -> Part | None:
+    """Return the block of lines around `Feedback-Type:` in a text, None if its other fields are missing."""
+    data = part.data[:_MOST_TEXT]
+    stated = _STATED.search(data)
+    if stated is None or not part.media.startswith("text/"):
+        return None
+    before = [one.end() for one in _BLANK.finditer(data, 0, stated.end())]
+    after = _BLANK.search(data, stated.end())
+    block = data[before[-1] if before else 0 : after.start() if after else len(data)]
+    header = header_of(block.strip() + b"\r\n\r\n")[0]
+    told = header.has("feedback-type") and (header.has("user-agent") or header.has("version"))
+    return replace(part, data=block) if told else None
 
 
 def _arf(found: Sequence[Part], feedback: Part) -> Report:
@@ -149,7 +171,7 @@ def original_of(inner: Header, said: Header, recipient_from: str = "") -> Origin
         mail_from=address_in(said.text("original-mail-from")) or address_in(inner.text("return-path")),
         author=address_in(inner.text("from")),
         date=(said.text("arrival-date") or said.text("received-date") or inner.text("date"))[:80],
-        source_ip=source[0].strip("[]")[:45] if source else "",
+        source_ip=address if source and is_ip(address := source[0].strip("[]();,")) else "",
         recipient_from=recipient_from,
     )
 

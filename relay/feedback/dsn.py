@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import email
+import logging
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from flufl.bounce import all_failures
 
-from relay.feedback import reasons
+from relay.feedback import freetext, phrases, plain, reasons
 from relay.feedback.arf import ORIGINALS, original_of
-from relay.feedback.parts import Header, Part, address_in, author_domain, header_of
+from relay.feedback.parts import Header, Part, address_in, author_domain, header_of, parts_of
 from relay.feedback.report import Kind, RecipientStatus, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from relay.feedback.freetext import Notice
+
+#: the library logs the traceback of each detector that trips over hostile text; the others go on
+logging.getLogger("flufl.bounce").disabled = True
 
 _ACTIONS = frozenset(("failed", "delayed", "delivered", "relayed", "expanded"))
 _MOST_RECIPIENTS = 200
@@ -23,60 +30,111 @@ _SCANNED_BYTES = 48 * 1024
 _DAEMON = re.compile(
     r"mailer-daemon|postmaster|mail delivery (?:system|subsystem)|mdaemon|mailadmin", re.IGNORECASE
 )
-_SUBJECT = re.compile(
-    r"undeliver|deliver(?:y|ed|able)? (?:status|fail|report|problem|error|notif|has failed)|returned mail|"
-    r"return(?:ed)? to sender|could not be delivered|mail (?:delivery|system error)|failure notice|"
-    r"non[- ]?delivery|nondeliverable|failed|failure|bounce|not delivered|delayed|warning: |rejected|"
-    r"mail error|unzustellbar|niedostarczona|zwrot|delivery has been",
-    re.IGNORECASE,
-)
+_SUBJECT = re.compile(phrases.SUBJECT, re.IGNORECASE)
 _AUTOMATIC = re.compile(
     r"out of (?:the )?office|auto(?:matic)?[- ]?(?:reply|response|answer)|vacation|abwesen|autoodpowied|"
     r"absence du bureau|away from",
     re.IGNORECASE,
 )
-#: where the returned message starts: addresses below are not the failed ones
-_RETURNED = re.compile(
-    r"^[ \t>*=_-]*(?:-+ ?)?(?:(?:below this line is|this is) a copy of"
-    r"|(?:begin )?(?:original|returned|unsent) message|included is a copy|original message (?:follows|header)"
-    r"|the original message was received|message header follows"
-    r"|your (?:original )?message (?:follows|reads|header)|headers? (?:of|follow)|received: (?:from|by) )",
-    re.IGNORECASE | re.MULTILINE,
+_ADDRESS = re.compile(r"[^\s<>@,;:\"()\[\]\\]{1,64}@[\w](?:[\w.-]{0,252}[\w])")
+_WAITING = re.compile(phrases.WAITING, re.IGNORECASE)
+_DELAYED = re.compile(r"delay|verz[oö]e?ger|retard|ritard|atras|задерж|延迟|延遲|遅延", re.IGNORECASE)
+#: a person passed it on
+_PASSED_ON = re.compile(r"\s*(?:fwd?|wg|tr|rv|vs|i)\s*:", re.IGNORECASE)
+_BULK = re.compile(r"bulk|junk|auto", re.IGNORECASE)
+_FAILURE = re.compile(phrases.FAILURE, re.IGNORECASE)
+#: part types of status fields, as made
+STATUS = frozenset(
+    (
+        "message/delivery-status",
+        "message/global-delivery-status",
+        "message/xdelivery-status",
+        "text/delivery-status",
+        "message/delivery-report",
+    )
 )
-_ADDRESS = re.compile(r"[A-Za-z0-9._%+!#$&'*/=?^`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])")
+_MOST_TEXTS = 20
+_DEEPEST = 2
 
 
-def parse(found: Sequence[Part], raw: bytes) -> Report | None:
+def parse(found: Sequence[Part], raw: bytes, depth: int = 0) -> Report | None:
     """Return the delivery report that these parts are, None if they are none; never raises.
 
-    RFC 3464 fields are believed before text; text only if sender or subject say that it is a report.
+    RFC 3464 fields are believed before text; text only if sender or subject say that it is a report; a report
+    wrapped in another message last.
     """
     top = found[0].header
     original = next((part for part in found[1:] if part.media in ORIGINALS), None)
     inner = header_of(original.data)[0] if original else Header({})
-    status = next(
-        (p for p in found if p.media in ("message/delivery-status", "message/global-delivery-status")), None
-    )
-    statuses = tuple(_statuses(status.data)) if status else ()
+    fields = [part.data for part in found if part.media in STATUS]
+    statuses = tuple(one for data in fields for one in _statuses(data))[:_MOST_RECIPIENTS]
+    notice = freetext.notice_of(_texts(found), inner, top)
     dialect = "rfc3464"
     if not any(one.recipient for one in statuses):
-        text = "\n".join(part.text for part in found if part.media in ("text/plain", "text/html"))[
-            :_SCANNED_BYTES
-        ]
-        if status is None and not _looks_like_bounce(top):
-            return None
-        said, dialect = _from_library(raw), "flufl"
-        if not said:
-            said, dialect = tuple(_from_text(text, top)), "text"
+        sure = bool(fields) or _looks_like_bounce(top) or _reads_like_bounce(top, notice.text)
+        said, dialect = _written(found, raw, notice) if sure else ((), "")
         # fields without a usable address still say more than nothing
-        statuses = tuple(_with_reason(one, text) for one in said) or statuses
-    return _report(top, inner, statuses, dialect)
+        statuses = said or statuses
+        if not said and depth < _DEEPEST and (wrapped := _wrapped(found, depth)):
+            return wrapped
+        if sure and not said:
+            statuses = _as_statuses(freetext.guesses(notice), notice) or statuses
+        if not sure:
+            return None
+    statuses = tuple(_with_reason(one, notice.text) for one in statuses)
+    return _report(top, notice.inner, statuses, dialect)
+
+
+def _written(found: Sequence[Part], raw: bytes, notice: Notice) -> tuple[tuple[RecipientStatus, ...], str]:
+    """Return what a report without status fields says, and how it was read."""
+    for part in found:
+        if part.media.startswith("text/") and b"-recipient:" in part.data.lower():
+            fields = re.sub(
+                rb"(?m)^[>|* \t]*(?=(?:final|original)-recipient:)", b"\n\n", part.data, flags=re.I
+            )
+            if said := tuple(one for one in _statuses(fields) if one.recipient):
+                return said, "rfc3464 as text"
+    if named := _ADDRESS.findall(notice.top.text("x-failed-recipients")[:8000]):
+        return _as_statuses(named, notice), "x-failed-recipients"
+    if said := _as_statuses(freetext.recipients(notice, freetext.STRONG), notice):
+        return said, "text"
+    said, own = _from_library(raw), _as_statuses(freetext.recipients(notice, freetext.LIKELY), notice)
+    if said and {one.recipient.lower() for one in said} - {one.recipient.lower() for one in own}:
+        return said, "flufl"
+    return own, "text"
+
+
+def _as_statuses(addresses: Sequence[str], notice: Notice) -> tuple[RecipientStatus, ...]:
+    subject = notice.top.text("subject")
+    waits = _WAITING.search(notice.text) or _DELAYED.search(subject)
+    named = dict.fromkeys(filter(None, map(address_in, addresses)))
+    return tuple(RecipientStatus(one, "delayed" if waits else "failed") for one in named)[:_MOST_RECIPIENTS]
+
+
+def _texts(found: Sequence[Part]) -> list[str]:
+    """Return what people are meant to read: plain text, the text of HTML where there is none."""
+    written = [part.text for part in found[:_MOST_TEXTS] if part.media == "text/plain"]
+    if any(text.strip() for text in written):
+        return written
+    return [
+        plain.of_html(part.text[:_SCANNED_BYTES]) for part in found[:_MOST_TEXTS] if part.media == "text/html"
+    ]
+
+
+def _wrapped(found: Sequence[Part], depth: int) -> Report | None:
+    """Return the delivery report inside another message: one that was passed on."""
+    for part in found:
+        if part.media in ("message/rfc822", "message/global"):
+            report = parse(parts_of(part.data), part.data, depth + 1)
+            if report is not None and report.recipients:
+                return report
+    return None
 
 
 def _report(top: Header, inner: Header, statuses: tuple[RecipientStatus, ...], dialect: str) -> Report | None:
     if not statuses:
-        if not says_bounce(top) or (automatic(top) and not _DAEMON.search(top.text("from"))):
-            return None
+        if not says_bounce(top) or not _from_server(top):
+            return None  # a person wrote it: staff may look
         return Report(
             Kind.BOUNCE,
             "text",
@@ -92,7 +150,7 @@ def _report(top: Header, inner: Header, statuses: tuple[RecipientStatus, ...], d
         dialect=dialect,
         feedback_type=worst,
         reporter=author_domain(top),
-        recipients=tuple(dict.fromkeys(one.recipient for one in statuses if one.recipient)),
+        recipients=tuple(dict.fromkeys(filter(None, (a for s in statuses for a in (s.recipient, s.final))))),
         original=original_of(inner, Header({}), "report"),
         statuses=statuses,
         faults=() if bounced else (f"nothing failed: {worst}",),
@@ -113,13 +171,32 @@ def _looks_like_bounce(top: Header) -> bool:
     return top.raw("return-path").strip() == b"<>" or says_bounce(top)
 
 
+def _reads_like_bounce(top: Header, text: str) -> bool:
+    """Return whether the first lines say so, of a message that no person wrote."""
+    if _AUTOMATIC.search(top.text("subject")) or not (
+        top.has("auto-submitted") or _BULK.search(top.text("precedence"))
+    ):
+        return False
+    return _FAILURE.search(text[:600]) is not None
+
+
+def _from_server(top: Header) -> bool:
+    """Return whether a mail server wrote a message, not a person."""
+    if _DAEMON.search(top.text("from")) or "delivery-status" in top.text("content-type").lower():
+        return True
+    return top.raw("return-path").strip() == b"<>" or top.text("auto-submitted").lower().startswith(
+        "auto-generated"
+    )
+
+
 def says_bounce(top: Header) -> bool:
     """Return whether author, type or subject call the message a delivery report."""
     if _DAEMON.search(top.text("from")):
         return True
     if "delivery-status" in top.text("content-type").lower() or top.has("x-failed-recipients"):
         return True
-    return _SUBJECT.search(top.text("subject")) is not None
+    subject = top.text("subject")
+    return _SUBJECT.search(subject) is not None and not _PASSED_ON.match(subject)
 
 
 # -- RFC 3464 -----------------------------------------------------------------------------------------------
@@ -134,7 +211,9 @@ def _groups(data: bytes) -> list[Header]:
 
 def _statuses(data: bytes) -> Iterator[RecipientStatus]:
     for group in _groups(data):
-        recipient = _typed(group, "original-recipient") or _typed(group, "final-recipient")
+        final = _typed(group, "final-recipient")
+        recipient = _typed(group, "original-recipient") or final
+        final = "" if final.lower() == recipient.lower() else final
         action = (group.text("action").lower().split() or [""])[0].strip("(;,.")
         status = reasons.enhanced(group.text("status"))
         if not recipient and not (action and status):
@@ -145,7 +224,7 @@ def _statuses(data: bytes) -> Iterator[RecipientStatus]:
         reason, permanent = reasons.classify(status, diagnostic)
         if action != "failed":
             permanent = False
-        yield RecipientStatus(recipient, action, status, diagnostic, permanent, reason)
+        yield RecipientStatus(recipient, action, status, diagnostic, permanent, reason, final)
 
 
 def _typed(group: Header, name: str) -> str:
@@ -168,45 +247,23 @@ def _from_library(raw: bytes) -> tuple[RecipientStatus, ...]:
     return tuple(RecipientStatus(address, action) for address, action in found if address)
 
 
-def _from_text(text: str, top: Header) -> Iterator[RecipientStatus]:
-    """Find failed addresses: X-Failed-Recipients, then those in the notice above the returned message."""
-    failed = _ADDRESS.findall(top.text("x-failed-recipients")[:4000])
-    returned = _RETURNED.search(text)
-    notice = text[: returned.start()] if returned and returned.start() > 40 else text[:4000]
-    ours = {address_in(top.text(name)).lower() for name in ("to", "from", "delivered-to", "reply-to")}
-    for address in dict.fromkeys(failed or _ADDRESS.findall(notice)):
-        plain = address_in(address)
-        local = plain.partition("@")[0].lower()
-        if plain.lower() in ours or local in ("postmaster", "mailer-daemon", "abuse", "support", "helpdesk"):
-            continue
-        around = _around(notice, address)
-        if failed or reasons.classify("", around)[0] != "unknown" or _REFUSED.search(around):
-            yield RecipientStatus(plain, "delayed" if _WAITING.search(notice) else "failed")
-
-
-_REFUSED = re.compile(
-    r"\b(?:not delivered|undeliver|fail|bounce|reject|return|error|5\d\d[ -]|"
-    r"zugestellt|remis|entregad|consegnat)",
-    re.IGNORECASE,
-)
-_WAITING = re.compile(
-    r"will (?:keep|continue|be) (?:on )?(?:try|retr|attempt)|still being retried|do not need to resend|"
-    r"not yet been delivered|message is delayed|warning message only",
-    re.IGNORECASE,
-)
-
-
 def _around(text: str, address: str) -> str:
     place = text.find(address)
     return text[max(0, place - 300) : place + len(address) + 500]
 
 
 def _with_reason(one: RecipientStatus, text: str) -> RecipientStatus:
-    around = _around(text, one.recipient)
-    status = reasons.enhanced(around)
-    reason, permanent = reasons.classify(status, around)
-    if one.action != "failed":
-        permanent = False
-    return RecipientStatus(
-        one.recipient, one.action, status, " ".join(around.split())[:300], permanent, reason
+    """Add what the notice says about a recipient to what its fields leave open."""
+    if one.reason and one.reason != "unknown":
+        return one
+    around = one.diagnostic or _around(text, one.recipient)
+    status = one.status or reasons.enhanced(around)
+    reason, permanent = reasons.classify(status, f"{around} {_around(text, one.recipient)}")
+    diagnostic = one.diagnostic or " ".join(around.split())[:300]
+    return replace(
+        one,
+        status=status,
+        diagnostic=diagnostic,
+        reason=reason,
+        permanent=permanent and one.action == "failed",
     )

@@ -21,7 +21,7 @@ from relay.feedback.attribution import Attribution, Claim, Effect, Named, Sent, 
 from relay.feedback.door import FeedbackDoor
 from relay.feedback.judge import Judge
 from relay.feedback.reading import read
-from relay.feedback.report import Kind
+from relay.feedback.report import Kind, RecipientStatus
 from relay.feedback.steps import (
     Checked,
     Known,
@@ -212,6 +212,13 @@ class Intake:
             self._keyring.recipient_hash(customer_id, address), self._keyring.domain_hash(customer_id, domain)
         )
 
+    def _meant(self, customer_id: int, status: RecipientStatus, sent: Sent) -> Named | None:
+        """Return whom of our message's recipients a status means: as written to, or as passed on to."""
+        found = [self._named(customer_id, one) for one in (status.recipient, status.final) if one]
+        if sent.recipients is None:
+            return found[0] if found else None
+        return next((one for one in found if one.recipient_hash in sent.recipients), None)
+
     def _changes(self, tx: Connection, received: Received, known: Known, now: datetime) -> bool:
         """Return whether recording would write anything; replays and floods of forgeries do not."""
         match received.report.kind:
@@ -233,8 +240,10 @@ class Intake:
     def _is_news(self, tx: Connection, known: Known) -> bool:
         if known.account is None or known.claim.sent is None:
             return False
-        recorded = complaints.bounced(tx, known.claim.sent.token.message_id)
-        return any(one.recipient_hash not in recorded for one in known.claim.named)
+        sent = known.claim.sent
+        named = {one.recipient_hash for one in known.claim.named}
+        ours = named if sent.recipients is None else named & sent.recipients.keys()
+        return bool(ours - complaints.bounced(tx, sent.token.message_id))
 
     def _votes(self, received: Received, known: Known) -> list[Vote]:
         result, sent = known.attribution, known.claim.sent
@@ -313,8 +322,9 @@ class Intake:
         if account is None or sent is None:
             return
         verified = known.claim.witness.trusted
-        for named, status in zip(known.claim.named, received.report.statuses, strict=False):
-            if sent.recipients is not None and named.recipient_hash not in sent.recipients:
+        for status in received.report.statuses:
+            named = self._meant(account.customer_id, status, sent)
+            if named is None:
                 continue
             hard = verified and status.permanent and status.reason == "invalid recipient"
             new = complaints.add_bounce(

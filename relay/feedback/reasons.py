@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 #: (reason, permanent, words); order matters: what is said of the content comes before the address
 _WORDS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
@@ -18,7 +19,13 @@ _WORDS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
     ("mailbox full", False, (
         r"quota|mailbox (?:is )?full|full mailbox|exceed(?:s|ed)? (?:the )?(?:storage|mailbox)",
         r"over ?(?:the )?(?:limit|quota)|insufficient (?:disk|storage|system storage)|mailfolder is full",
-        r"not enough (?:disk|storage)? ?space|przekroczon",
+        r"not enough (?:disk |storage )?space|space not enough|przekroczon|too many messages on",
+        r"zu ?viele mails",
+        r"exceed\w* (?:its |the |his |her )?(?:disk|allowed|storage|mail) ?(?:space|size|limit|quota)?",
+        r"(?:mailbox|mailfolder|account|inbox) (?:\S+ )?(?:is |are )?(?:too )?full|mailbox size limit",
+        r"postfach .{0,40}voll|bo[iî]te .{0,40}pleine|buz[oó]n .{0,20}lleno|caixa .{0,30}cheia",
+        r"casella .{0,20}piena",
+        r"переполнен|容量|已满|已滿|いっぱい|가득",
     )),
     ("too large", True, (
         r"too (?:large|big)|size limit|exceeds? (?:the )?(?:maximum|size|limit|fixed)|message size",
@@ -40,16 +47,30 @@ _WORDS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
         r"nie istnieje|nieznany|inconnu|unbekannt|existiert nicht|n'existe pas|introuvable|no existe",
         r"desconocid|non esiste|sconosciuto|n\S{1,2}o existe|bestaat niet|onbekend",
         r"couldn't find any|unknown or|addressee unknown",
-        r"account expired|not recogni[sz]ed|mail drop|\bno local\b",
+        r"account expired|not recogni[sz]ed|mail drop|\bno local\b|bad[_ ]recipient",
+        r"invalid final delivery userid",
+        r"not an? (?:known|active|registered|valid|current|local) (?:\w+ )?"
+        r"(?:user|address|mailbox|account|recipient)",
+        r"deactivated (?:mailbox|account|user)|no mail ?box|did not exactly match|no matches",
+        r"not known (?:at|here)",
+        r"(?:isn't|is not) (?:a |an )?(?:known|active|valid|listed)|unroutable address",
+        r"user .{0,40}doesn't have",
+        r"inesistente|inexistente|neexistuje|finns inte|finnes ikke|findes ikke|bulunamad|nem létez",
+        r"ismeretlen",
+        r"(?:пользовател|получател|адрес|ящик)\S* .{0,40}не (?:найден|существует)|нет такого|неизвестн",
+        r"不存在|没有此用户|無此|存在しません|見つかりません|없는 사용자|존재하지",
     )),
     ("bad domain", True, (
         r"host (?:or domain name )?(?:not found|unknown)|unknown host|no such (?:domain|host)|host unknown",
         r"domain (?:name )?(?:not|does)|name service error|nxdomain|unrouteable mail domain",
         r"relay(?:ing)? (?:is )?(?:denied|not)|rcpthosts|not (?:an? )?(?:allowed|open) (?:to )?relay",
-        r"unable to relay|can(?:not|'t) relay|relay access denied|bad name|malformed|mail loop|too many hops",
+        r"name or service not known|(?:use|using) (?:me|us|this) .{0,200}as a relay|as a relay, but",
+        r"unable to relay|can(?:not|'t) relay|relay access denied|bad name|malformed|mail loop",
+        r"too many hops",
     )),
     ("rate", False, (
-        r"too many (?:messages|connections|recipients|emails)|rate ?limit|throttl|try again later|slow down",
+        r"too many (?:messages|connections|recipients|emails)|rate ?limit|throttl|try again later",
+        r"slow down",
         r"temporarily (?:deferred|rejected|limited)|exceeded .{0,40}per (?:hour|day|minute)",
     )),
     ("authentication", True, (
@@ -57,12 +78,16 @@ _WORDS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
     )),
     ("policy", True, (
         r"policy|prohibited|not allowed|administrative|access denied|refused|denied|rejected",
-        r"attachment|virus|infected|whitelist|challenge",
+        r"attachment|virus|infected|whitelist|challenge|not accepting mail (?:from|with)",
+        r"not (?:pre-?)?approved",
     )),
     ("network", False, (
-        r"connection (?:timed? ?out|refused|reset|dropped)|connect to|could not (?:be )?connect|timed? ?out",
+        r"connection (?:timed? ?out|refused|reset|dropped)|connect to|could not (?:be )?connect",
+        r"timed? ?out",
         r"no route|unreachable|no answer|lost connection|retry time|still (?:trying|being retried)|delayed",
-        r"not yet been delivered|has not been",
+        r"not yet been delivered|has not been|(?:is )?not respond|network problem|will be retried|attempts",
+        r"service (?:is )?(?:currently |temporarily )?(?:un|not )available|verz[oö]gert|retard|ritard",
+        r"задерж|遅延|延迟",
     )),
 )  # fmt: skip
 _TABLE = tuple(
@@ -93,6 +118,7 @@ def enhanced(text: str) -> str:
     return found[0] if found else ""
 
 
+@lru_cache(maxsize=512)
 def classify(status: str, words: str) -> tuple[str, bool]:
     """Return the reason and whether trying again is useless; ("unknown", …) where nothing matches."""
     words = words[:4000]

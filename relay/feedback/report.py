@@ -55,6 +55,8 @@ class RecipientStatus:
     permanent: bool = False
     #: invalid recipient, mailbox full, spam block, … (relay.feedback.reasons)
     reason: str = ""
+    #: where it was passed on to, if that is another address (RFC 3464 §2.3.2)
+    final: str = ""
 
 
 @dataclass(frozen=True, slots=True)
