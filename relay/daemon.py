@@ -97,6 +97,7 @@ def compose(config: Config) -> Parts:
     screen = building.screener(config, building.scanners(config, resolver, metrics))
     pipeline = Pipeline(config, screen, stamper, store, keyring, Forwarder(outbox, metrics))
     pipeline.foreign = directory.foreign
+    outbox.deliverer.rescreen = pipeline.rescreen
     authentication = Authentication(config.auth, directory, pool, routes, store, keyring, metrics)
     authentication.load()
     intake = Intake(config, store, keyring, building.ladder(config), metrics)

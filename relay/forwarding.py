@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from policies.acceptance import Action
 from relay import clock
 from relay.errors import ConfigError, Deferred, Failed, StoreError
 from relay.events import UpstreamFailed
-from relay.model import UpstreamAuth
+from relay.model import Forward
 from relay.outbox.envelope import Recipient, WaitingEnvelope
 from relay.outbox.parcel import Parcel, Why
 from relay.outbox.spool import Full
@@ -20,7 +21,7 @@ from relay.upstream.errors import InDoubt, LoginRefused, Unverified
 from relay.upstream.reply import UpstreamReply
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
     from datetime import datetime
 
     from relay.metrics import Metrics
@@ -30,10 +31,15 @@ if TYPE_CHECKING:
     from relay.smtp.reply import Reply
     from relay.upstream.transaction import Transaction as Upstream
 
-#: Mail clients give up at 60 s: without the customer's server's answer by then, counted from the client's
-#: dot, ours is "in doubt". However long screening took, the server gets a moment.
+T = TypeVar("T")
+
+#: Mail clients give up at 60 s. Counted from the client's dot: when screening is over, when the customer's
+#: server's answer is "in doubt", and when the client has our reply, whatever the store does.
+SCREEN_SECONDS = 35.0
 ANSWER_SECONDS = 40.0
-LEAST_SECONDS = 10.0
+REPLY_SECONDS = 44.0
+#: With less time left the server is not asked at all: better late than in doubt.
+LEAST_SECONDS = 3.0
 #: Our own headers make a message larger than the client declared.
 ADDED_BYTES = 8192
 
@@ -62,8 +68,7 @@ class Transaction:
     @property
     def may_wait(self) -> bool:
         """Return whether it can be delivered later: not with a password that dies with the session."""
-        server = self.account.server
-        return server.auth is not UpstreamAuth.PASSTHROUGH or bool(server.relay_login)
+        return self.account.server.takes_later
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,8 @@ class Stamped:
     answer_key: bytes
     #: monotonic moment of the client's dot
     since: float
+    #: of what could not be screened, as it came in: address, HELO and TLS of the client
+    client: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +139,7 @@ class Forwarder:
     def __init__(self, outbox: Outbox, metrics: Metrics) -> None:
         self.outbox = outbox
         self.metrics = metrics
-        self._late: set[asyncio.Task[None]] = set()
+        self._late: set[asyncio.Task[Any]] = set()
         self._unanswered: set[bytes] = set()
 
     def unanswered(self, key: bytes) -> bool:
@@ -141,6 +148,8 @@ class Forwarder:
 
     async def rcpt(self, transaction: Transaction, to: RcptTo) -> Reply:
         """Ask the server about a recipient; take it ourselves when the message goes to the outbox anyway."""
+        if transaction.waits is None and transaction.account.server.forward is Forward.QUEUE:
+            transaction.waits = Why.QUEUE
         if transaction.waits is None:
             try:
                 answer = await self._ask(transaction, to)
@@ -166,18 +175,43 @@ class Forwarder:
     async def deliver(self, transaction: Transaction, message: Stamped) -> tuple[Reply, str]:
         """Hand a message on, hold it or let it wait; returns our reply and what came of it."""
         transaction.handed_over = True
+        if message.action is Action.DEFER:
+            transaction.waits = Why.UNSCREENED
         try:
             if message.action is Action.HOLD:
                 await transaction.upstream.abandon()
-                number = await self.outbox.hold(self._parcel(transaction, message, Why.HELD))
+                parcel = self._parcel(transaction, message, Why.HELD)
+                number = await self._kept(message.since, self.outbox.hold(parcel))
                 return replies.make(
                     250, "0.0", f"Held until your provider has looked at it, message {number}"
                 ), "held"
+            if transaction.waits is None and transaction.may_wait and _left(message) < LEAST_SECONDS:
+                transaction.waits = Why.QUEUE
             if transaction.waits is not None:
+                await transaction.upstream.abandon()
                 return await self._wait(transaction, message, transaction.waits)
         except StoreError as error:
             return from_error(error), "deferred"
         return await self._send(transaction, message)
+
+    async def _kept(self, since: float, work: Coroutine[Any, Any, T]) -> T:
+        """Return what durable work comes to while the client still listens; StoreError when it takes longer.
+
+        The work goes on all the same: the client's retry is told what came of it.
+        """
+        task = asyncio.get_running_loop().create_task(work)
+        self._late.add(task)
+        task.add_done_callback(self._ended)
+        seconds = max(since + REPLY_SECONDS - clock.monotonic(), LEAST_SECONDS / 3)
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+        if not done:
+            raise StoreError("the store takes longer than the client waits")
+        return task.result()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._late.discard(task)
+        if not task.cancelled():
+            task.exception()  # who waited has heard of it
 
     async def _send(self, transaction: Transaction, message: Stamped) -> tuple[Reply, str]:
         answer = await self._attempt(transaction, message)
@@ -192,20 +226,23 @@ class Forwarder:
             return from_error(answer.error), "refused"
         if not transaction.may_wait:
             if answer.late is not None:
-                self._remember_late(message.answer_key, answer.late)
+                await self._remember_late(message, answer.late)
             return from_error(answer.error), "deferred"
         transaction.note = str(answer.error)
         try:
             return await self._wait(transaction, message, answer.why, answer.late)
         except StoreError as error:
             if answer.late is not None:
-                self._remember_late(message.answer_key, answer.late)
+                await self._remember_late(message, answer.late)
             return from_error(error), "deferred"
 
     async def _attempt(self, transaction: Transaction, message: Stamped) -> UpstreamReply | Trouble:
-        left = message.since + ANSWER_SECONDS - clock.monotonic()
+        left = _left(message)
+        if left < LEAST_SECONDS:
+            await transaction.upstream.abandon()
+            return Trouble(Why.UNREACHABLE, TimeoutError("screening took all the time there was"))
         try:
-            async with asyncio.timeout(max(left, LEAST_SECONDS)):
+            async with asyncio.timeout(left):
                 return await self._data(transaction, message.pieces)
         except TimeoutError as error:
             late = transaction.upstream.late
@@ -217,22 +254,33 @@ class Forwarder:
         except (Deferred, Failed) as error:
             return Trouble(Why.UNREACHABLE, error)
 
-    def _remember_late(self, key: bytes, late: asyncio.Future[UpstreamReply]) -> None:
-        """Keep an answer that comes after our 451: the client's retry gets it instead of a second copy."""
+    async def _remember_late(self, message: Stamped, late: asyncio.Future[UpstreamReply]) -> None:
+        """Keep an answer that comes after our 451: the client's retry gets it instead of a second copy.
+
+        Until it comes, or 10 minutes have passed, every process tells the retry to come later, and so does
+        the next one after a crash: that is durable before our 451, or the store is away.
+        """
+        key = message.answer_key
 
         async def remember() -> None:
-            answer = await late
-            if not answer.temporary:  # after "later" the retry is what is wanted
-                reply = from_upstream(answer)
-                await self.outbox.remember(key, Answer(reply.code, reply.text))
+            try:
+                answer = await late
+            except Exception:  # noqa: BLE001 - whatever it is, no answer will come: the retry may be sent
+                self.outbox.forget(key)
+                return
+            if answer.temporary:  # after "later" the retry is what is wanted
+                self.outbox.forget(key)
+                return
+            reply = from_upstream(answer)
+            await self.outbox.remember(key, Answer(reply.code, reply.text))
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._late.discard(task)
             self._unanswered.discard(key)
-            if not task.cancelled():
-                task.exception()  # no answer will come: nothing to keep
+            self._ended(task)
 
         self._unanswered.add(key)
+        with suppress(StoreError):
+            await self._kept(message.since, self.outbox.expect(key))
         task = asyncio.get_running_loop().create_task(remember())
         self._late.add(task)
         task.add_done_callback(ended)
@@ -258,7 +306,8 @@ class Forwarder:
         why: Why,
         late: asyncio.Future[UpstreamReply] | None = None,
     ) -> tuple[Reply, str]:
-        number = await self.outbox.accept(self._parcel(transaction, message, why), late=late)
+        parcel = self._parcel(transaction, message, why)
+        number = await self._kept(message.since, self.outbox.accept(parcel, late=late))
         return replies.make(
             250, "0.0", f"Accepted, will be delivered as soon as possible, message {number}"
         ), "queued"
@@ -273,6 +322,8 @@ class Forwarder:
             eight_bit=message.eight_bit,
             ret=mail_from.ret,
             envid=mail_from.envid,
+            unscreened=message.client is not None,
+            client=message.client or ("", "", ""),
         )
         return Parcel(
             id=transaction.id,
@@ -280,7 +331,7 @@ class Forwarder:
             envelope=envelope,
             pieces=message.pieces,
             why=why,
-            note=message.reason if why is Why.HELD else transaction.note,
+            note=message.reason if why in (Why.HELD, Why.UNSCREENED) else transaction.note,
             score=message.score,
             hits=message.hits,
             campaign=message.campaign,
@@ -307,6 +358,11 @@ async def offer(upstream: Upstream, mail_from: MailFrom, to: RcptTo) -> Upstream
         orcpt=to.orcpt,
     )
     return rcpt if mail.ok else mail
+
+
+def _left(message: Stamped) -> float:
+    """Return the seconds in which the server's answer still reaches the client in time."""
+    return message.since + ANSWER_SECONDS - clock.monotonic()
 
 
 def elapsed_ms(since: float) -> float:

@@ -67,6 +67,13 @@ class UpstreamAuth(StrEnum):
     RELAY = "relay"
 
 
+class Forward(StrEnum):
+    """Who answers the client: the customer's server while it waits, or our outbox at once."""
+
+    PROXY = "proxy"
+    QUEUE = "queue"
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """One level's standing and why; `version` is what a compare-and-set compares."""
@@ -112,6 +119,12 @@ class Server:
     provision_domains: tuple[str, ...] = ()
     #: False: the customer named the hosts, so private addresses are refused at connect.
     trusted_hosts: bool = True
+    forward: Forward = Forward.PROXY
+
+    @property
+    def takes_later(self) -> bool:
+        """Return whether mail can be delivered later: not with a password that dies with the session."""
+        return self.auth is not UpstreamAuth.PASSTHROUGH or bool(self.relay_login)
 
 
 @dataclass(frozen=True, slots=True)

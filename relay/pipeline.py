@@ -26,11 +26,13 @@ from relay import clock, forwarding
 from relay.events import MessageHandled
 from relay.forwarding import Stamped
 from relay.model import Mode
+from relay.outbox.parcel import Screened
 from relay.smtp import reply as replies
+from relay.store import journal
 from relay.store.journal import Batch, JournalRow
 from screening.mail import Envelope, Mail
 from screening.rules.identity import identity_fault, sender_allowed
-from screening.verdict import Hit
+from screening.verdict import Hit, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,13 +42,14 @@ if TYPE_CHECKING:
     from relay.forwarding import Forwarder, Transaction
     from relay.keyring import Keyring
     from relay.model import Account
+    from relay.outbox.envelope import WaitingEnvelope
     from relay.signing.stamp import Stamper
     from relay.smtp.content import Content
     from relay.smtp.reply import Reply
     from relay.smtp.session import Session
     from relay.store.engine import Store
+    from relay.store.outbox import Row
     from screening.screen import Screen
-    from screening.verdict import Verdict
 
 #: The hit of a sender that is not the account's, where operators do not enforce it.
 FOREIGN_SENDER = "foreign_sender"
@@ -95,20 +98,22 @@ class Pipeline:
     async def receive(self, session: Session, transaction: Transaction, content: Content) -> Reply:
         """Screen, decide, stamp, forward and record one message whose recipients were all taken."""
         started = clock.monotonic()
+        since = content.whole_at or started
         raw = await asyncio.to_thread(content.read) if content.size > LARGE_BYTES else content.read()
         mail = Mail(_envelope(session, transaction), raw)
         body_hash, message_id_hash = _digest(memoryview(raw)[mail.body_start :]), _message_id_hash(mail)
         transaction.answer_key = self._answer_key(session, transaction, message_id_hash, body_hash)
         if known := await self._first_answer(transaction.answer_key):
             return known
-        verdict = self._identified(transaction.account, mail, await self.screen.screen(mail))
+        verdict = await self._screened(mail, since + forwarding.SCREEN_SECONDS - started)
+        verdict = self._identified(transaction.account, mail, verdict)
         decision = self.decide(transaction.account, mail, verdict)
         handling = Handling(mail, verdict, decision, body_hash, message_id_hash)
         handling.stages_ms["screen"] = forwarding.elapsed_ms(started)
         if refusal := self._refusal(transaction, handling):
             handling.reply, handling.outcome = refusal, "deferred" if refusal.temporary else "refused"
         else:
-            await self._hand_on(transaction, content, handling, started)
+            await self._hand_on(session, transaction, content, handling, since)
         handling.stages_ms["total"] = forwarding.elapsed_ms(started)
         try:
             self.record(session, transaction, handling)
@@ -116,12 +121,27 @@ class Pipeline:
             self.metrics.bug("record", error)
         return handling.reply
 
+    async def _screened(self, mail: Mail, seconds: float) -> Verdict:
+        """Return the verdict of all checks; one that took too long, or a bug, is no verdict."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.screen.screen(mail)
+        except TimeoutError:
+            return Verdict(unanswered=("patterns", "deadline"))
+        except Exception as error:  # noqa: BLE001 - a bug in screening loses nothing and lets nothing through
+            self.metrics.bug("screening", error)
+            return Verdict(unanswered=("patterns", "bug"))
+
     async def _hand_on(
-        self, transaction: Transaction, content: Content, handling: Handling, since: float
+        self, session: Session, transaction: Transaction, content: Content, handling: Handling, since: float
     ) -> None:
-        """Stamp the message and give it to the customer's server, to staff or to the outbox."""
+        """Stamp the message and give it to the customer's server, to staff or to the outbox.
+
+        What could not be screened waits as it came in, and is stamped once it has been screened.
+        """
         started = clock.monotonic()
-        pieces = await self.stamp(transaction.account, handling)
+        unscreened = handling.decision.action is Action.DEFER
+        pieces = [handling.mail.raw] if unscreened else await self.stamp(transaction.account, handling)
         handling.stages_ms["stamp"] = forwarding.elapsed_ms(started)
         started = clock.monotonic()
         stamped = Stamped(
@@ -134,6 +154,7 @@ class Pipeline:
             eight_bit=content.eight_bit,
             answer_key=transaction.answer_key,
             since=since,
+            client=(session.peer_ip, session.helo, session.tls) if unscreened else None,
         )
         handling.reply, handling.outcome = await self.forwarder.deliver(transaction, stamped)
         handling.stages_ms["forward"] = forwarding.elapsed_ms(started)
@@ -199,17 +220,21 @@ class Pipeline:
     def _refusal(self, transaction: Transaction, handling: Handling) -> Reply | None:
         """Return the reply if the message goes no further."""
         decision, verdict = handling.decision, handling.verdict
-        if decision.action is Action.DEFER:
+        if decision.action is Action.DEFER and not transaction.may_wait:
             return replies.NOT_SCREENED
-        if decision.action is Action.REFUSE and "threshold" not in decision.numbers:
-            return replies.make(550, "7.1", f"{decision.reason} (message {transaction.id})")
         if decision.action is Action.REFUSE:
-            because = "; ".join(dict.fromkeys(self._why(hit) for hit in verdict.top[:3]))
-            text = f"Refused as spam or unsafe: {because}. Is this wrong? Tell your provider {transaction.id}"
-            return replies.make(554, "7.1", text)
+            code = 554 if "threshold" in decision.numbers else 550
+            return replies.make(code, "7.1", self._refused(transaction.id, decision, verdict))
         if not self.store.healthy:
             return replies.LOCAL_PROBLEM
         return None
+
+    def _refused(self, number: str, decision: Decision[Action], verdict: Verdict) -> str:
+        """Return why a message is refused, in words for its sender."""
+        if "threshold" not in decision.numbers:
+            return f"{decision.reason} (message {number})"
+        because = "; ".join(dict.fromkeys(self._why(hit) for hit in verdict.top[:3]))
+        return f"Refused as spam or unsafe: {because}. Is this wrong? Tell your provider {number}"
 
     def _why(self, hit: Hit) -> str:
         """Return what a rule found, in words for the sender; a scanner's own words where it was one."""
@@ -227,6 +252,31 @@ class Pipeline:
                 self.stamper.stamp, mail, account, now, verdict=handling.verdict, tagged=tagged
             )
         return self.stamper.stamp(mail, account, now, verdict=handling.verdict, tagged=tagged)
+
+    async def rescreen(self, row: Row, waiting: WaitingEnvelope, body: bytes, account: Account) -> Screened:
+        """Screen what was taken unscreened, before each attempt to deliver it; the journal hears of it."""
+        peer_ip, helo, tls = waiting.client
+        people = tuple(one.address for one in waiting.recipients)
+        at = clock.moment(row.at_us)
+        envelope = Envelope(row.id, peer_ip, helo, tls, account.login, waiting.sender, people, at)
+        mail = Mail(envelope, body)
+        verdict = self._identified(account, mail, await self._screened(mail, forwarding.SCREEN_SECONDS))
+        decision = self.decide(account, mail, verdict)
+        if decision.action is Action.DEFER:
+            return Screened("later", reason=decision.reason)
+        outcome = {Action.HOLD: "held", Action.REFUSE: "refused"}.get(decision.action, "queued")
+        found = {
+            "action": str(decision.action), "outcome": outcome, "score": verdict.score,
+            "hits": verdict.as_json(), "unanswered": list(verdict.unanswered), "ruleset": verdict.ruleset,
+        }  # fmt: skip
+        self.store.write_later(lambda tx: journal.amend(tx, row.id, **found))
+        if decision.action is Action.REFUSE:
+            return Screened("refuse", reason=self._refused(row.id, decision, verdict))
+        pieces = await self.stamp(account, Handling(mail, verdict, decision, b"", b""))
+        return Screened(
+            "hold" if decision.action is Action.HOLD else "deliver",
+            pieces, decision.reason, verdict.score, verdict.as_json(),
+        )  # fmt: skip
 
     def record(self, session: Session, transaction: Transaction, handling: Handling) -> None:
         """Queue the journal row and emit the event; nobody waits for either."""

@@ -18,7 +18,7 @@ from relay.commands.context import (
     show,
     table,
 )
-from relay.model import Level, Mode, Tls, UpstreamAuth
+from relay.model import Forward, Level, Mode, Tls, UpstreamAuth
 from relay.store import accounts
 from relay.values import split_address
 
@@ -35,6 +35,40 @@ class HostPort(click.ParamType[str, str]):
         except ValueError:
             self.fail(f"{value!r} is not HOST:PORT", param, ctx)
         return str(value)
+
+
+class Credential(click.ParamType[tuple[str, str], str]):
+    """LOGIN:SECRETFILE on the command line."""
+
+    name = "LOGIN:SECRETFILE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Return both, or two empty texts for `none`."""
+        if isinstance(value, tuple):
+            return value
+        if value == "none":
+            return "", ""
+        login, _, secret = str(value).rpartition(":")
+        if not login or not secret:
+            self.fail(f"{value!r} is not LOGIN:SECRETFILE", param, ctx)
+        return login, secret
+
+
+_forward = click.option(
+    "--forward",
+    type=click.Choice([str(value) for value in Forward]),
+    default=None,
+    help="proxy (default): the server answers while the client waits; queue: Gatepost takes all at once.",
+)
+_relay = click.option(
+    "--relay",
+    type=Credential(),
+    default=None,
+    metavar="LOGIN:SECRETFILE",
+    help="As whom mail that waits is delivered, where clients log in with their own passwords.",
+)
 
 
 @click.group()
@@ -66,6 +100,8 @@ def customer() -> None:
     metavar="none|passthrough|LOGIN:SECRETFILE",
     help="How Gatepost logs in there.",
 )
+@_relay
+@_forward
 @click.option(
     "--mode",
     type=click.Choice([str(value) for value in Mode]),
@@ -90,15 +126,8 @@ def add_customer(
     context: Context, /, name: str, hosts: tuple[str, ...], tls: str, auth: str, mode: str, **facts: Any
 ) -> None:
     """Add a customer with the mail server that its mail is handed on to."""
-    login, secret = "", ""
-    how = UpstreamAuth.NONE
-    if auth == "passthrough":
-        how = UpstreamAuth.PASSTHROUGH
-    elif auth != "none":
-        login, separator, secret = auth.rpartition(":")
-        if not separator or not login or not secret:
-            raise click.UsageError("--auth takes none, passthrough or LOGIN:SECRETFILE")
-        how = UpstreamAuth.RELAY
+    how, login, secret = _login(auth, facts.pop("relay"))
+    forward = Forward(facts.pop("forward") or Forward.PROXY)
     domains, provision = facts.pop("domains"), facts.pop("provision")
     if provision and (how is not UpstreamAuth.PASSTHROUGH or not domains):
         raise click.UsageError("--provision on-login needs --auth passthrough and --domain")
@@ -109,26 +138,59 @@ def add_customer(
     }
     with context.begin() as tx:
         accounts.add_customer(
-            tx, clock.now(), name, hosts=hosts, tls=Tls(tls), auth=how, mode=Mode(mode), **facts
-        )
-        audited(tx, "customer added", f"customer {name}", hosts=hosts, tls=tls, auth=str(how), mode=mode)
+            tx, clock.now(), name, hosts=hosts, tls=Tls(tls), auth=how, mode=Mode(mode), forward=forward,
+            **facts,
+        )  # fmt: skip
+        audited(
+            tx, "customer added", f"customer {name}",
+            hosts=hosts, tls=tls, auth=str(how), mode=mode, forward=str(forward),
+        )  # fmt: skip
     click.echo(f"customer {name} added; its server: {', '.join(hosts)}")
+
+
+def _login(auth: str, relay: tuple[str, str] | None) -> tuple[UpstreamAuth, str, str]:
+    """Return how Gatepost logs in at the customer's server, and as whom where it is not the client."""
+    login, secret = relay or ("", "")
+    if auth == "passthrough":
+        return UpstreamAuth.PASSTHROUGH, login, secret
+    if relay:
+        raise click.UsageError("--relay goes with --auth passthrough; otherwise give --auth LOGIN:SECRETFILE")
+    if auth == "none":
+        return UpstreamAuth.NONE, "", ""
+    login, _, secret = auth.rpartition(":")
+    if not login or not secret:
+        raise click.UsageError("--auth takes none, passthrough or LOGIN:SECRETFILE")
+    return UpstreamAuth.RELAY, login, secret
 
 
 @customer.command("change")
 @click.argument("name")
-@click.option(
-    "--mode", type=click.Choice([str(value) for value in Mode]), required=True, help="Whether decisions bite."
-)
+@click.option("--mode", type=click.Choice([str(value) for value in Mode]), help="Whether decisions bite.")
+@_forward
+@_relay
 @pass_context
 @reporting_errors
-def change_customer(context: Context, name: str, mode: str) -> None:
-    """Change whether decisions about a customer's mail bite (enforce) or are only recorded (observe)."""
+def change_customer(
+    context: Context, name: str, mode: str | None, forward: str | None, relay: tuple[str, str] | None
+) -> None:
+    """Change whether decisions bite (enforce) or are only recorded (observe), and how mail is handed on."""
+    if mode is None and forward is None and relay is None:
+        raise click.UsageError("nothing to change: give --mode, --forward or --relay")
+    now, said = clock.now(), []
     with context.begin() as tx:
         before = accounts.customer(tx, name).mode
-        accounts.set_mode(tx, clock.now(), name, Mode(mode))
-        audited(tx, "customer changed", f"customer {name}", before=str(before), after=mode)
-    click.echo(f"customer {name}: {mode}")
+        if mode is not None:
+            accounts.set_mode(tx, now, name, Mode(mode))
+            audited(tx, "customer changed", f"customer {name}", before=str(before), after=mode)
+            said.append(mode)
+        if forward is not None or relay is not None:
+            how = None if forward is None else Forward(forward)
+            accounts.set_forwarding(tx, now, name, forward=how, relay=relay)
+            login = None if relay is None else relay[0]
+            audited(tx, "customer changed", f"customer {name}", forward=forward, relay_login=login)
+            said += [f"forward {forward}"] if forward else []
+            said += [f"waiting mail goes out as {login or 'nobody'}"] if relay is not None else []
+    click.echo(f"customer {name}: {', '.join(said)}")
 
 
 @customer.command("list")
@@ -186,14 +248,18 @@ def list_servers(context: Context, as_json: bool) -> None:
                     "hosts": list(s.hosts),
                     "tls": str(s.tls),
                     "auth": str(s.auth),
+                    "forward": str(s.forward),
                     **standings.as_json(s.standing),
                 }
                 for s in found
             ]
         )
         return
-    rows = [(s.name, " ".join(s.hosts), str(s.tls), str(s.auth), str(s.standing.state)) for s in found]
-    click.echo("\n".join(table(rows, ("server", "hosts", "tls", "auth", "standing"))))
+    rows = [
+        (s.name, " ".join(s.hosts), str(s.tls), str(s.auth), str(s.forward), str(s.standing.state))
+        for s in found
+    ]
+    click.echo("\n".join(table(rows, ("server", "hosts", "tls", "auth", "forward", "standing"))))
 
 
 @server.command("show")
@@ -205,7 +271,14 @@ def show_server(context: Context, name: str, as_json: bool) -> None:
     """Show one server."""
     with context.read() as tx:
         found = accounts.server(tx, name)
-    data = {"server": found.name, "hosts": list(found.hosts), "tls": str(found.tls), "auth": str(found.auth)}
+    data = {
+        "server": found.name,
+        "hosts": list(found.hosts),
+        "tls": str(found.tls),
+        "auth": str(found.auth),
+        "relay_login": found.relay_login,
+        "forward": str(found.forward),
+    }
     show({**data, **standings.as_json(found.standing)}, as_json)
 
 

@@ -63,6 +63,8 @@ class WaitingEnvelope:
     envid: str | None = None
     #: the body is as the client sent it: it is screened and stamped before each attempt, never sent as it is
     unscreened: bool = False
+    #: of what is unscreened: the client's address, what it called itself, and its TLS version
+    client: tuple[str, str, str] = ("", "", "")
 
     @property
     def waiting(self) -> tuple[Recipient, ...]:
@@ -88,6 +90,7 @@ class WaitingEnvelope:
             "ret": self.ret,
             "envid": self.envid,
             "unscreened": self.unscreened,
+            "client": self.client,
         }
         return keyring.seal(PURPOSE, json.dumps(values, separators=(",", ":")).encode(), number.encode())
 
@@ -99,4 +102,5 @@ class WaitingEnvelope:
             Recipient(address, tuple(notify), orcpt, Fate(fate), status, reply)
             for address, notify, orcpt, fate, status, reply in values.pop("recipients")
         )
-        return cls(recipients=people, **values)
+        client = tuple(values.pop("client", ("", "", "")))
+        return cls(recipients=people, client=client, **values)

@@ -14,7 +14,7 @@ from relay.errors import NotFound
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import Fate, WaitingEnvelope
 from relay.outbox.parcel import Why
-from relay.store import accounts, audit, suppression
+from relay.store import accounts, audit, journal, suppression
 from relay.store import outbox as rows
 from relay.store.outbox import Row, State
 
@@ -84,6 +84,7 @@ def release(tx: Connection, deed: Deed, reports: Reports, ids: Sequence[str]) ->
             deaths=0,
             told=False,
         )
+        journal.amend(tx, number, outcome="queued")
     _note(tx, deed, "held.release", done.ids)
     return done
 

@@ -79,6 +79,8 @@ class Ledger:
         reason = Why.UNREACHABLE if outcome.unreachable else Why.LATER
         if outcome.in_doubt:
             reason = Why.IN_DOUBT
+        elif envelope.unscreened:  # until it has left it is screened before each attempt
+            reason = Why.UNSCREENED
         await self.settle(
             row,
             told,

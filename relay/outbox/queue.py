@@ -282,6 +282,10 @@ class Outbox:
         now = self.ledger.steady.now()
         await self.store.write(lambda tx: answers.remember(tx, now, key, answer))
 
+    async def expect(self, key: bytes) -> None:
+        """Note, durably and for all processes, that the answer to a message told 451 may still come."""
+        await self.remember(key, Answer(451, "No answer yet; please try again later"))
+
     def remember_later(self, key: bytes, answer: Answer) -> None:
         """Keep an answer whose client is gone already; nobody waits for it."""
         self._know(key, answer)

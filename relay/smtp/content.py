@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: From here a message no longer lives in memory.
 SPILL_OCTETS = 256 * 1024
@@ -12,15 +15,19 @@ SPILL_OCTETS = 256 * 1024
 class Content:
     """Collects pieces; `read` gives the whole. The file has no name, so a crash leaves nothing behind."""
 
-    __slots__ = ("_file", "_pieces", "eight_bit", "size")
+    __slots__ = ("_file", "_folder", "_pieces", "eight_bit", "size", "whole_at")
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        #: where the file is made: the disk whose free space is watched; None: the system's temporary folder
+        self._folder = folder
         self._pieces: list[bytes] = []
         self._file: IO[bytes] | None = None
         #: octets so far
         self.size = 0
         #: whether any octet is above 127
         self.eight_bit = False
+        #: monotonic moment of the dot; 0 before it
+        self.whole_at = 0.0
 
     def write(self, piece: bytes) -> None:
         """Append; OSError when the disk is full."""
@@ -31,7 +38,9 @@ class Content:
             self._pieces.append(piece)
             return
         if self._file is None:
-            self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - close() or the last reference ends it
+            self._file = tempfile.TemporaryFile(  # noqa: SIM115 - close() or the last reference ends it
+                buffering=0, dir=self._folder
+            )
             self._file.write(b"".join(self._pieces))
             self._pieces.clear()
         self._file.write(piece)

@@ -28,6 +28,7 @@ from relay.smtp.session import Event
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
+    from pathlib import Path
 
     from relay.config import Config
     from relay.smtp.connections import Connections
@@ -59,11 +60,14 @@ class Settings:
     tls_seconds: float
     data_seconds: float
     data_rate: int
+    #: where large messages lie while they come in; None: the system's temporary folder
+    spill_folder: Path | None
 
     @classmethod
     def of(cls, config: Config, name: str) -> Settings:
         """Read the configuration; reports are smaller than messages."""
         limits = config.limits
+        spool = config.path(config.outbox.folder)
         return cls(
             config.hostname,
             config.feedback.message_size if name == "feedback" else limits.message_size,
@@ -78,6 +82,7 @@ class Settings:
             limits.tls_timeout.total_seconds(),
             limits.data_timeout.total_seconds(),
             limits.data_bytes_per_second,
+            spool if spool.is_dir() else None,
         )
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from relay.clock import monotonic
 from relay.smtp import grammar, headers
 from relay.smtp import reply as replies
 from relay.smtp.content import Content
@@ -118,7 +119,7 @@ class SmtpServer(Conversation):
             return await self.wrong(replies.MAIL_FIRST if self._mail is None else replies.RCPT_FIRST)
         self.say(replies.START_DATA)
         self.frames.data(self.listener.settings.message_octets)
-        content = Content()
+        content = self._new_content()
         try:
             refusal = await self._receive(content)
             return await self._decide(content, refusal)
@@ -140,7 +141,7 @@ class SmtpServer(Conversation):
             await self._receive(Content())
             return await self.wrong(refusal)
         if self._chunks is None:
-            self._chunks = Content()
+            self._chunks = self._new_content()
             self.frames.begin(self.listener.settings.message_octets)
         self.frames.chunk(chunk.octets, last=chunk.last)
         content = self._chunks
@@ -156,6 +157,9 @@ class SmtpServer(Conversation):
         if not self._recipients:
             return replies.MAIL_FIRST if self._mail is None else replies.RCPT_FIRST
         return replies.CHUNK_FAILED if self._chunk_failed else None
+
+    def _new_content(self) -> Content:
+        return Content(self.listener.settings.spill_folder)
 
     async def _receive(self, content: Content) -> Reply | None:
         """Read to the End; a reply if what came cannot be taken. HangUp when it comes too slowly."""
@@ -203,6 +207,7 @@ class SmtpServer(Conversation):
         if refusal is not None:
             await self.abandon()
             return await self.answer(refusal)
+        content.whole_at = monotonic()
         self.flush()
         reply = await self._hand_over(content)
         self._owed = True

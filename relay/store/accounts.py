@@ -8,8 +8,8 @@ from sqlalchemy import Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from relay.clock import micros
-from relay.errors import Conflict, NotFound
-from relay.model import Account, AccountClass, Credential, Customer, Mode, Server, Tls, UpstreamAuth
+from relay.errors import ConfigError, Conflict, Fault, NotFound
+from relay.model import Account, AccountClass, Credential, Customer, Forward, Mode, Server, Tls, UpstreamAuth
 from relay.store import changes, domains, rows, schema
 
 if TYPE_CHECKING:
@@ -46,8 +46,12 @@ def add_customer(  # noqa: PLR0913 - one argument a fact
     parent: str | None = None,
     provision_domains: Sequence[str] = (),
     trusted_hosts: bool = True,
+    forward: Forward = Forward.PROXY,
 ) -> Customer:
-    """Add a customer and one server of the same name; Conflict for a taken name, NotFound for the parent."""
+    """Add a customer and one server of the same name; Conflict for a taken name, NotFound for the parent.
+
+    ConfigError where its mail should be queued and there is nothing to log in with later.
+    """
     parent_id = customer(tx, parent).id if parent else None
     born = {"name": name, "created_us": micros(now), "since_us": micros(now)}
     facts = {"mode": str(mode), "contact": contact, "brand": brand, "phone": phone, "parent_id": parent_id}
@@ -60,11 +64,21 @@ def add_customer(  # noqa: PLR0913 - one argument a fact
         "relay_secret_file": relay_secret_file,
         "provision_domains": [domains.plain(domain) for domain in provision_domains],
         "trusted_hosts": trusted_hosts,
+        "forward": str(forward),
     }
     _insert(tx, _server, f"server {name}", customer_id=number, **born, **server_facts)
     domains.note(tx, now, number, {domains.plain(domain): True for domain in provision_domains})
     changes.note(tx, now, changes.CUSTOMER, number)
+    for made in servers_of(tx, number):
+        _check_forward(made)
     return customer(tx, name)
+
+
+def _check_forward(given: Server) -> None:
+    """Refuse to queue what could never be delivered: a client's own password dies with its session."""
+    if given.forward is Forward.QUEUE and not given.takes_later:
+        allowed = "with --auth passthrough it needs a login of ours too: --relay LOGIN:SECRETFILE"
+        raise ConfigError([Fault(f"customer {given.name}: forward", "queue", allowed)])
 
 
 def _insert(tx: Connection, table: Table, what: str, **values: Any) -> int:
@@ -109,6 +123,12 @@ def server_of(tx: Connection, number: int) -> Server:
 def servers(tx: Connection) -> list[Server]:
     """Return all servers by name."""
     return [rows.server(row) for row in tx.execute(select(_server).order_by(_server.c.name)).mappings()]
+
+
+def servers_of(tx: Connection, customer_id: int) -> list[Server]:
+    """Return the servers of a customer, the first one first."""
+    mine = select(_server).where(_server.c.customer_id == customer_id).order_by(_server.c.id)
+    return [rows.server(row) for row in tx.execute(mine).mappings()]
 
 
 def add_account(  # noqa: PLR0913 - one argument a fact
@@ -230,6 +250,35 @@ def set_mode(tx: Connection, now: datetime, name: str, mode: Mode) -> None:
     number = customer(tx, name).id
     tx.execute(update(_customer).where(_customer.c.id == number).values(mode=str(mode)))
     changes.note(tx, now, changes.CUSTOMER, number)
+
+
+def set_forwarding(
+    tx: Connection,
+    now: datetime,
+    name: str,
+    *,
+    forward: Forward | None = None,
+    relay: tuple[str, str] | None = None,
+) -> None:
+    """Change who answers for a customer's mail, and with which (login, secret file) the outbox logs in.
+
+    NotFound; ConfigError where its mail should be queued and there is nothing to log in with later. A relay
+    login of ("", "") is taken away.
+    """
+    values: dict[str, str] = {} if forward is None else {"forward": str(forward)}
+    if relay is not None:
+        values |= {"relay_login": relay[0], "relay_secret_file": relay[1]}
+    number = customer(tx, name).id
+    mine = _server.c.customer_id == number
+    tx.execute(update(_server).where(mine).values(**values))
+    if relay is not None:
+        # who logs in with a credential of ours did so without one before
+        how = UpstreamAuth.RELAY if relay[0] else UpstreamAuth.NONE
+        own = mine & (_server.c.auth != str(UpstreamAuth.PASSTHROUGH))
+        tx.execute(update(_server).where(own).values(auth=str(how)))
+    for changed in servers_of(tx, number):
+        _check_forward(changed)
+        changes.note(tx, now, changes.SERVER, changed.id)
 
 
 def set_password(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 LASTS = timedelta(hours=24)
+#: The answer to a message that was told 451 may still come for so long (RFC 5321 §4.5.3.2.6).
+PENDING = timedelta(minutes=10)
 MOST_ROWS = 2000
 
 
@@ -42,10 +44,17 @@ def remember(tx: Connection, now: datetime, key: bytes, answer: Answer) -> None:
 
 
 def recall(tx: Connection, now: datetime, key: bytes) -> Answer | None:
-    """Return the answer that an earlier try of this message got, or was owed."""
-    wanted = select(_table.c.code, _table.c.text, _table.c.queue_id)
+    """Return the answer that an earlier try of this message got, or was owed.
+
+    A temporary one stands for "the customer's server has not answered yet", and counts for 10 minutes.
+    """
+    wanted = select(_table.c.code, _table.c.text, _table.c.queue_id, _table.c.expires_us)
     row = tx.execute(wanted.where(_table.c.key == key, _table.c.expires_us > micros(now))).first()
-    return None if row is None else Answer(*row)
+    if row is None or (
+        row.code < 500 and row.code >= 400 and row.expires_us <= micros(now + LASTS - PENDING)
+    ):
+        return None
+    return Answer(row.code, row.text, row.queue_id)
 
 
 def kept_since(tx: Connection, expires_us: int) -> dict[bytes, int]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, select, update
 
 from relay.clock import micros, moment
 from relay.keyring import HASH_BYTES
@@ -115,6 +115,28 @@ def append_missing(tx: Connection, rows: Sequence[JournalRow]) -> None:
         tx.execute(select(_message.c.id).where(_message.c.id.in_([row.id for row in rows]))).scalars()
     )
     append(tx, [row for row in rows if row.id not in known])
+
+
+def amend(tx: Connection, identifier: str, **values: Any) -> None:
+    """Write what was decided later about a message that waited for it: its action, outcome, score, hits.
+
+    What goes out now is counted as relayed, on the day that it was sent; a message that is not in the journal
+    (any more) stays as it is.
+    """
+    before = message(tx, identifier)
+    if before is None:
+        return
+    after = replace(before, **values)
+    tx.execute(update(_message).where(_message.c.id == identifier).values(**values))
+    counted: Counter[str] = Counter()
+    if after.action != before.action:
+        counted[f"messages_{after.action}"] += 1
+    if after.relayed and not before.relayed:
+        counted["relayed"] += after.recipient_count
+        day = micros(after.at) // DAY_US
+        add_to_cohort(tx, Counter((after.account_id, day, one) for one in after.domain_hashes))
+    bucket_us = micros(after.at) // BUCKET_US * BUCKET_US
+    add_to_tally(tx, {(after.account_id, bucket_us, name): value for name, value in counted.items()})
 
 
 #: The row's columns, as `_values` gives them.

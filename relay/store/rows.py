@@ -10,6 +10,7 @@ from relay.model import (
     AccountClass,
     Credential,
     Customer,
+    Forward,
     Mode,
     Server,
     Standing,
@@ -88,6 +89,7 @@ def server(row: RowMapping, prefix: str = "") -> Server:
         relay_secret_file=row[prefix + "relay_secret_file"],
         provision_domains=tuple(row[prefix + "provision_domains"]),
         trusted_hosts=row[prefix + "trusted_hosts"],
+        forward=Forward(row[prefix + "forward"]),
     )
 
 

@@ -119,6 +119,8 @@ server = Table(
     _words("relay_secret_file"),
     _json("provision_domains", "[]"),
     Column("trusted_hosts", Boolean, nullable=False, server_default=true()),
+    # proxy: the server answers while the client waits; queue: always the outbox first
+    Column("forward", Words, nullable=False, server_default=text("'proxy'")),
     _moment("created_us"),
     *_standing(),
     sqlite_autoincrement=True,

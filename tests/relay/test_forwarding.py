@@ -5,7 +5,10 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from relay.forwarding import Forwarder, from_upstream
+from policies.acceptance import Action
+from relay import clock
+from relay.forwarding import Forwarder, Stamped, from_upstream
+from relay.upstream.errors import Unreachable
 from relay.upstream.reply import UpstreamReply
 
 if TYPE_CHECKING:
@@ -31,8 +34,14 @@ class Memory:
     async def remember(self, key: bytes, answer: Answer) -> None:
         self.kept[key] = answer.code
 
+    async def expect(self, key: bytes) -> None:
+        self.kept[key] = 451
 
-@pytest.mark.parametrize(("late", "kept"), [(250, {b"k": 250}), (554, {b"k": 554}), (451, {})])
+    def forget(self, key: bytes) -> None:
+        del self.kept[key]
+
+
+@pytest.mark.parametrize(("late", "kept"), [(250, {b"k": 250}), (554, {b"k": 554}), (451, {}), (0, {})])
 def test_a_late_answer_counts_for_the_retry_unless_it_is_later_itself(
     late: int, kept: dict[bytes, int]
 ) -> None:
@@ -41,10 +50,15 @@ def test_a_late_answer_counts_for_the_retry_unless_it_is_later_itself(
 
     async def main() -> None:
         answer: asyncio.Future[UpstreamReply] = asyncio.get_running_loop().create_future()
-        forwarder._remember_late(b"k", answer)
-        # until it comes no second copy is offered
+        message = Stamped([b""], Action.DELIVER, "", 0.0, (), "", False, b"k", clock.monotonic())  # noqa: FBT003
+        await forwarder._remember_late(message, answer)
+        # until it comes no second copy is offered, here or in any other process
         assert forwarder.unanswered(b"k")
-        answer.set_result(UpstreamReply(late, "", "words"))
+        assert memory.kept == {b"k": 451}
+        if late:
+            answer.set_result(UpstreamReply(late, "", "words"))
+        else:
+            answer.set_exception(Unreachable("gone"))
         for _ in range(10):
             await asyncio.sleep(0)
         assert not forwarder.unanswered(b"k")

@@ -397,6 +397,7 @@ def upgrade() -> None:
         sa.Column("relay_secret_file", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("provision_domains", sa.JSON(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("trusted_hosts", sa.Boolean(), server_default=sa.true(), nullable=False),
+        sa.Column("forward", sa.Text(), server_default=sa.text("'proxy'"), nullable=False),
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), server_default=sa.text("'active'"), nullable=False),
         sa.Column("since_us", sa.BigInteger(), nullable=False),

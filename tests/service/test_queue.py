@@ -1,0 +1,110 @@
+"""Customers whose mail always goes through the outbox first."""
+
+from __future__ import annotations
+
+import smtplib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.service.harness import until
+from tests.service.test_main_job import ALICE, BOB, message
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.service.harness import CustomerServer, Relay
+
+pytestmark = pytest.mark.service
+
+
+@pytest.fixture
+def queued(relay: Relay) -> Iterator[None]:
+    relay.run("customer", "change", "acme", "--forward", "queue")
+    yield
+    relay.run("customer", "change", "acme", "--forward", "proxy")
+
+
+@pytest.mark.usefixtures("queued")
+def test_mail_is_taken_at_once_and_delivered_by_the_outbox(relay: Relay, customer: CustomerServer) -> None:
+    customer.replies["RCPT"] = "550 5.1.1 no such person"
+    with relay.client(ALICE) as client:
+
+        def taken() -> bool:
+            client.rset()
+            client.mail(ALICE)
+            return client.rcpt(BOB)[0] == 250
+
+        until(taken)  # within a second of the change; the server, which would refuse, is not asked
+        del customer.replies["RCPT"]
+        code, text = client.data(message().as_bytes())
+        assert (code, text[:14]) == (250, b"2.0.0 Accepted")
+    until(lambda: customer.messages)
+    assert customer.messages[0].raw.endswith(message().as_bytes())
+    until(lambda: relay.rows("outbox", "list") == [])
+
+
+@pytest.mark.usefixtures("queued")
+def test_a_refusal_at_delivery_comes_back_as_a_report(relay: Relay, customer: CustomerServer) -> None:
+    customer.replies["nobody@partner.example"] = "550 5.1.1 no such person"
+    with relay.client(ALICE) as client:
+        until(lambda: client.sendmail(ALICE, ["nobody@partner.example"], message().as_bytes()) == {})
+    until(lambda: customer.messages)
+    (report,) = customer.messages
+    assert report.recipients == [ALICE]
+    assert b"Status: 5.1.1" in report.raw
+
+
+def test_a_suppressed_recipient_is_refused_before_anything_is_queued(
+    relay: Relay, customer: CustomerServer
+) -> None:
+    relay.run("customer", "add", "shop", "--server", f"127.0.0.1:{customer.port}", "--forward", "queue")
+    relay.account("cart@shop.example", "shop")
+    relay.run("account", "suspend", "cart@shop.example", "--reason", "test")
+    with relay.client("cart@shop.example") as client, pytest.raises(smtplib.SMTPRecipientsRefused):
+        client.sendmail("cart@shop.example", [BOB], message("cart@shop.example").as_bytes())
+    assert relay.rows("outbox", "list") == []
+
+
+def test_passed_through_passwords_cannot_be_queued_without_a_login_of_ours(relay: Relay) -> None:
+    add = ("customer", "add", "own", "--server", "127.0.0.1:2", "--auth", "passthrough")
+    refused = relay.run(*add, "--forward", "queue", check=False)
+    assert refused.returncode == 2
+    assert "customer own: forward" in refused.stderr
+    assert "--relay LOGIN:SECRETFILE" in refused.stderr
+    assert relay.run("customer", "show", "own", check=False).returncode == 1
+    relay.run(*add)
+    assert relay.run("customer", "change", "own", "--forward", "queue", check=False).returncode == 2
+    relay.run("customer", "change", "own", "--forward", "queue", "--relay", "gatepost:keys/own.secret")
+    shown = relay.json("server", "show", "own")
+    assert (shown["forward"], shown["auth"], shown["relay_login"]) == ("queue", "passthrough", "gatepost")
+    assert relay.run("customer", "change", "own", "--relay", "none", check=False).returncode == 2
+    assert relay.run("customer", "change", "own", check=False).returncode == 2
+
+
+def test_large_mail_lies_in_the_spool_folder_while_it_comes_in(
+    relay: Relay, customer: CustomerServer
+) -> None:
+    assert relay.process is not None
+    handles = Path(f"/proc/{relay.process.pid}/fd")
+    spool = str(relay.folder / "spool")
+
+    def spilled() -> bool:
+        for handle in handles.iterdir():
+            with suppress(FileNotFoundError):
+                if str(handle.readlink()).startswith(spool):
+                    return True
+        return False
+
+    with relay.client(ALICE) as client:
+        client.mail(ALICE)
+        client.rcpt(BOB)
+        client.docmd("DATA")
+        client.send(b"From: alice@acme.example\r\n\r\n" + b"a line of text\r\n" * 40_000)
+        until(spilled)
+        client.send(b".\r\n")
+        assert client.getreply()[0] == 250
+    assert len(customer.messages) == 1
+    assert not spilled()
