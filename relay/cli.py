@@ -6,7 +6,19 @@ from pathlib import Path
 
 import click
 
-from relay.commands import accounts, copies, customers, mail, outbox, people, policy, reports, rules, setup
+from relay.commands import (
+    accounts,
+    copies,
+    customers,
+    mail,
+    outbox,
+    people,
+    policy,
+    reports,
+    rules,
+    setup,
+    suppressions,
+)
 from relay.commands.context import Context
 
 
@@ -32,6 +44,6 @@ for _command in (
     mail.screen, mail.learn, rules.rules,
     outbox.outbox, outbox.held, policy.policy,
     reports.feedback, reports.reporter, reports.dkim, reports.explain, reports.audit_log,
-    people.people, people.token,
+    people.people, people.token, suppressions.suppressions,
 ):  # fmt: skip
     main.add_command(_command)

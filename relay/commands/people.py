@@ -11,7 +11,7 @@ import click
 from relay import clock
 from relay.commands.context import Context, audited, emit, json_option, pass_context, reporting_errors, table
 from relay.commands.standings import Span
-from relay.console.roles import Role, Scope
+from relay.console.roles import CUSTOMERS, Role, Scope
 from relay.store import accounts, staff, tokens
 
 if TYPE_CHECKING:
@@ -142,8 +142,10 @@ def add_token(
     as_json: bool,
 ) -> None:
     """Make a token and show it once."""
-    if customer_name and set(scopes) != {Scope.READ}:
-        raise click.UsageError("a customer's token reads; it switches nothing and sees no audit log")
+    if customer_name and not set(scopes) <= CUSTOMERS:
+        raise click.UsageError(
+            "a customer's token reads and suppresses; it switches nothing, sees no audit log"
+        )
     now = clock.now()
     with context.begin() as tx:
         owner = accounts.customer(tx, customer_name).id if customer_name else None

@@ -11,7 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from relay.console.desk import Desk, Refused
 from relay.console.frame import render
 from relay.console.login import Staff, check_form, desk_of
-from relay.console.roles import May, Scope
+from relay.console.roles import CUSTOMERS, May, Scope
 from relay.store import accounts, audit, tokens
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ async def make_token(  # noqa: PLR0913, PLR0917 - one argument a field of the fo
     now, called = desk.now(), " ".join(name.split())
     if not called or not scope or not set(scope) <= set(Scope) or days not in LIVES:
         raise Refused(422, "Give the token a name, at least one scope and an end.")
-    if customer and set(scope) != {Scope.READ}:
-        raise Refused(422, "A customer's token reads; it switches nothing and sees no audit log.")
+    if customer and not set(scope) <= CUSTOMERS:
+        raise Refused(422, "A customer's token reads and suppresses; it switches nothing, sees no audit log.")
 
     def work(tx: Connection) -> str:
         owner = accounts.customer(tx, customer).id if customer else None

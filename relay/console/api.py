@@ -20,7 +20,7 @@ from relay.store.viewed import Sought
 
 T = TypeVar("T")
 
-_FAULTS: dict[int | str, dict[str, Any]] = {
+FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": shapes.Fault, "description": "the token was in the URL"},
     401: {"model": shapes.Fault, "description": "no token, or one that is unknown, ended or revoked"},
     403: {
@@ -34,7 +34,7 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
     503: {"model": shapes.Fault, "description": "the store cannot be reached"},
 }
 
-router = APIRouter(prefix="/api/v1", responses=_FAULTS)
+router = APIRouter(prefix="/api/v1", responses=FAULTS)
 Asker = Annotated[Visitor, Depends(api_visitor)]
 DeskOf = Annotated[Desk, Depends(desk_of)]
 

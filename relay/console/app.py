@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from relay import clock
-from relay.console import access, api, evidence, export, login, pages, people, waiting, words
+from relay.console import access, api, evidence, export, login, pages, people, suppressing, waiting, words
 from relay.console.attempts import Attempts
 from relay.console.desk import Desk, Forbidden, NotLoggedIn, Refused, Visitor
 from relay.console.guard import Guard
@@ -89,6 +89,7 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
         evidence.router,
         export.router,
         waiting.router,
+        suppressing.router,
         pages.router,
     ):
         app.include_router(router)

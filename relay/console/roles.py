@@ -24,6 +24,7 @@ class May(StrEnum):
     SWITCH_ACCOUNTS = "switch accounts"
     SWITCH_SERVERS = "switch servers"
     SWITCH_CUSTOMERS = "switch customers"
+    SUPPRESS = "change suppressions"
     MAIL = "look at mail and decide about it"
     AUDIT = "read the audit log"
     TOKENS = "manage API tokens"
@@ -36,10 +37,14 @@ class Scope(StrEnum):
     READ = "read"
     STANDING = "standing"
     AUDIT = "audit"
+    SUPPRESSION = "suppression"
 
+
+#: what a customer's own token may do; the rest is the provider's
+CUSTOMERS = frozenset({Scope.READ, Scope.SUPPRESSION})
 
 _VIEWER = frozenset({May.READ})
-_SUPPORT = _VIEWER | {May.EXPORT, May.SWITCH_ACCOUNTS}
+_SUPPORT = _VIEWER | {May.EXPORT, May.SWITCH_ACCOUNTS, May.SUPPRESS}
 _ABUSE = _SUPPORT | {May.SWITCH_SERVERS, May.SWITCH_CUSTOMERS, May.MAIL, May.AUDIT}
 
 GRANTS: dict[Role, frozenset[May]] = {
@@ -53,6 +58,7 @@ SCOPES: dict[Scope, frozenset[May]] = {
     Scope.READ: frozenset({May.READ}),
     Scope.STANDING: frozenset({May.SWITCH_ACCOUNTS, May.SWITCH_SERVERS, May.SWITCH_CUSTOMERS}),
     Scope.AUDIT: frozenset({May.AUDIT}),
+    Scope.SUPPRESSION: frozenset({May.READ, May.SUPPRESS}),
 }
 
 SWITCH: dict[Level, May] = {

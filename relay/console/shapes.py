@@ -311,6 +311,47 @@ class Stats(Answer):
     totals: dict[str, int]
 
 
+class RecipientQuestion(Question):
+    """A recipient of a customer's mail; in the body, so that no log of addresses (URLs) comes to hold it."""
+
+    customer: Annotated[str, Field(max_length=200, description="a customer's token may leave it out")] = ""
+    address: Annotated[str, Field(max_length=320, pattern=r"^[^\s@]{1,64}@[^\s@]{1,255}$")]
+
+
+class SuppressionWish(RecipientQuestion):
+    """Whom mail shall no longer be sent to."""
+
+    span: Annotated[
+        str, Field(alias="for", max_length=20, description="6h, 30d; left out: until it is cleared")
+    ] = ""
+
+
+class SuppressionLine(Answer):
+    """Why mail to a recipient is refused, or what was noted so far; times are RFC 3339 UTC."""
+
+    kind: Annotated[
+        str, Field(description="bounce, manual, or wish: the recipient's, which holds for bulk and list mail")
+    ]
+    events: int
+    first_at: datetime
+    last_at: datetime
+    refused: bool
+    from_at: datetime | None
+    until: datetime | None
+
+
+class Suppressions(Answer):
+    """Everything that is known of one recipient."""
+
+    suppressions: list[SuppressionLine]
+
+
+class SuppressionCounts(Answer):
+    """How many recipients are refused now, by kind."""
+
+    counts: dict[str, int]
+
+
 class Fault(Answer):
     """Why a request was not answered; `id` finds it in the log."""
 

@@ -311,10 +311,15 @@ class Intake:
 
     def _suppress(self, tx: Connection, account: Sender, result: Attribution, now: datetime) -> None:
         """Stop bulk and list mail to those who complained or wished to hear no more."""
-        listed = account.klass in (AccountClass.BULK, AccountClass.LIST)
-        wanted = result.grade is Grade.A and result.effect is not Effect.WITHDRAW
-        if listed and wanted and result.recipient_hash is not None:
-            suppression.add(tx, now, account.customer_id, result.recipient_hash, suppression.COMPLAINT)
+        if result.grade is not Grade.A or result.recipient_hash is None:
+            return
+        customer_id, who = account.customer_id, result.recipient_hash
+        if result.effect is Effect.WITHDRAW:
+            suppression.clear(tx, now, customer_id, who, suppression.COMPLAINT)
+        elif account.klass in (AccountClass.BULK, AccountClass.LIST):
+            left = result.effect is Effect.UNSUBSCRIBE
+            kind = suppression.UNSUBSCRIBE if left else suppression.COMPLAINT
+            suppression.add(tx, now, customer_id, who, kind)
 
     def _bounced(self, tx: Connection, received: Received, known: Known, now: datetime) -> None:
         """Record who could not be reached; only what a listed reporter or staff say is believed."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from relay.clock import micros
 from relay.errors import NotFound
+from relay.model import AccountClass
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import Fate, WaitingEnvelope
 from relay.outbox.parcel import Why
@@ -93,7 +94,7 @@ def _without_suppressed(tx: Connection, now: datetime, reports: Reports, row: Ro
     """Return the envelope without those who may not be written to any more; the sender is told of them."""
     envelope = WaitingEnvelope.unseal(reports.keyring, row.id, row.envelope)
     hashes = {one: reports.keyring.recipient_hash(row.customer_id, one.address) for one in envelope.waiting}
-    refused = suppression.held(tx, now, row.customer_id, list(hashes.values())) if hashes else {}
+    refused = _suppressed(tx, now, row, list(hashes.values())) if hashes else {}
     if not refused:
         return envelope
     fates = [
@@ -103,6 +104,14 @@ def _without_suppressed(tx: Connection, now: datetime, reports: Reports, row: Ro
     for report, body in reports.about(row, failed, content(tx, reports, row), (Kind.FAILURE,), now):
         rows.add(tx, report, body)
     return envelope.with_fates(fates)
+
+
+def _suppressed(tx: Connection, now: datetime, row: Row, hashes: Sequence[bytes]) -> dict[bytes, str]:
+    try:
+        listed = accounts.account_by_id(tx, row.account_id).klass in (AccountClass.BULK, AccountClass.LIST)
+    except NotFound:
+        listed = True  # the account is gone: the stricter way
+    return suppression.held(tx, now, row.customer_id, hashes, listed=listed)
 
 
 def content(tx: Connection, reports: Reports, row: Row) -> bytes:

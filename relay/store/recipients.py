@@ -64,9 +64,10 @@ class Recipients:
         self._tried = batch.Batch[Tried](store, _write, _write)
 
     async def suppressed(self, account: Account, address: str, now: datetime) -> str:
-        """Return why mail to an address is refused ("bounce", "complaint", "manual"), "" if it is not.
+        """Return why mail to an address is refused (a kind of suppression), "" if it is not.
 
-        Complaints hold for bulk and list mail alone. A customer's list is read at first use; StoreError.
+        Recipients' wishes hold for bulk and list mail alone. A customer's list is read at first use;
+        StoreError.
         """
         customer_id = account.customer.id
         if customer_id not in self._held:
@@ -80,7 +81,7 @@ class Recipients:
             return ""
         listed = account.klass in (AccountClass.BULK, AccountClass.LIST)
         for kind, until in held.get(self._keyring.recipient_hash(customer_id, address), {}).items():
-            if (kind != suppression.COMPLAINT or listed) and (until is None or now < until):
+            if (listed or kind not in suppression.WISHES) and (until is None or now < until):
                 return kind
         return ""
 

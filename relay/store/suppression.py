@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
+from policies import bounces
 from relay.clock import micros, moment
 from relay.store import changes
 from relay.store.rows import micros_or_none, moment_or_none
@@ -18,11 +19,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, RowMapping
 
-BOUNCE, COMPLAINT, MANUAL = "bounce", "complaint", "manual"
-#: Two verified hard bounces at least a day apart suppress for a month.
-BOUNCES = 2
-APART = timedelta(hours=24)
-LASTS = timedelta(days=30)
+BOUNCE, COMPLAINT, UNSUBSCRIBE, MANUAL = "bounce", "complaint", "unsubscribe", "manual"
+#: what the recipients themselves wished: it holds for bulk and list mail alone
+WISHES = frozenset((COMPLAINT, UNSUBSCRIBE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +58,34 @@ def about(tx: Connection, customer_id: int, recipient_hash: bytes) -> list[Suppr
 
 
 def held(
-    tx: Connection, now: datetime, customer_id: int, recipient_hashes: Sequence[bytes]
+    tx: Connection, now: datetime, customer_id: int, recipient_hashes: Sequence[bytes], *, listed: bool
 ) -> dict[bytes, str]:
-    """Return which of these recipients are refused now, and for which kind of reason."""
+    """Return which of these recipients are refused now, and for which kind of reason.
+
+    `listed`: the mail is a bulk or list account's; the wishes of recipients hold for no other.
+    """
     statement = select(_table).where(
         _table.c.customer_id == customer_id,
         _table.c.recipient_hash.in_(recipient_hashes),
         _table.c.from_us <= micros(now),
     )
     rows = tx.execute(statement).mappings().all()
-    return {bytes(row["recipient_hash"]): row["kind"] for row in rows if _value(row).holds(now)}
+    return {
+        bytes(row["recipient_hash"]): row["kind"]
+        for row in rows
+        if _value(row).holds(now) and (listed or row["kind"] not in WISHES)
+    }
 
 
 def note_bounce(tx: Connection, now: datetime, customer_id: int, recipient_hash: bytes) -> Suppression:
     """Count a verified hard bounce; the second, a day or more after the first, begins a suppression."""
     known = _known(tx, customer_id, recipient_hash, BOUNCE)
-    if known is None or now - known.last_at > LASTS:
+    if known is None or now - known.last_at > bounces.SUPPRESSED_FOR:
         return _put(tx, now, customer_id, recipient_hash, Suppression(BOUNCE, 1, now, now, None, None))
-    events = known.events + 1
-    enough = events >= BOUNCES and now - known.first_at >= APART
-    begin, end = (now, now + LASTS) if enough else (known.from_at, known.until)
-    fresh = Suppression(BOUNCE, events, known.first_at, now, begin, end)
+    decision = bounces.suppress((known.first_at, known.last_at, now), now)
+    enough = decision.action is bounces.Suppress.YES
+    begin, end = (now, now + bounces.SUPPRESSED_FOR) if enough else (known.from_at, known.until)
+    fresh = Suppression(BOUNCE, known.events + 1, known.first_at, now, begin, end)
     return _put(tx, now, customer_id, recipient_hash, fresh)
 
 
@@ -97,11 +103,32 @@ def add(
     return _put(tx, now, customer_id, recipient_hash, Suppression(kind, events, first, now, now, until))
 
 
-def clear(tx: Connection, now: datetime, customer_id: int, recipient_hash: bytes) -> int:
-    """Forget a recipient, counts too; return how many entries there were."""
+def clear(
+    tx: Connection, now: datetime, customer_id: int, recipient_hash: bytes, kind: str | None = None
+) -> int:
+    """Forget a recipient, or one kind of reason, counts too; return how many entries there were."""
     mine = (_table.c.customer_id == customer_id) & (_table.c.recipient_hash == recipient_hash)
-    changes.note(tx, now, changes.SUPPRESSION, customer_id)
-    return tx.execute(delete(_table).where(mine)).rowcount
+    if kind is not None:
+        mine &= _table.c.kind == kind
+    gone = tx.execute(delete(_table).where(mine)).rowcount
+    if gone:
+        changes.note(tx, now, changes.SUPPRESSION, customer_id)
+    return gone
+
+
+def counts(tx: Connection, now: datetime, customer_id: int) -> dict[str, int]:
+    """Return how many recipients of a customer are refused now, by kind of reason."""
+    statement = (
+        select(_table.c.kind, func.count())
+        .where(
+            _table.c.customer_id == customer_id,
+            _table.c.from_us <= micros(now),
+            _table.c.until_us.is_(None) | (_table.c.until_us > micros(now)),
+        )
+        .group_by(_table.c.kind)
+        .order_by(_table.c.kind)
+    )
+    return {row[0]: int(row[1]) for row in tx.execute(statement)}
 
 
 def in_force(tx: Connection, now: datetime, customer_id: int) -> dict[bytes, dict[str, datetime | None]]:

@@ -62,7 +62,7 @@ async def test_a_bounce_that_staff_vouch_for_counts_once_and_suppresses_after_tw
         scene.pass_time(timedelta(hours=25))
     assert scene.tally().hard_bounces == 2, "one a message, and none for whom it never went to"
     with scene.store.read() as tx:
-        assert suppression.held(tx, scene.now, customer, [hashed]) == {hashed: "bounce"}
+        assert suppression.held(tx, scene.now, customer, [hashed], listed=True) == {hashed: "bounce"}
 
 
 async def test_a_full_mailbox_is_no_hard_bounce(scene: Scene) -> None:
@@ -85,7 +85,7 @@ async def test_a_complaint_stops_bulk_and_list_mail_to_that_recipient(
     await scene.take(arf(scene.send(("ann@a.example",), account)))
     hashed = RING.recipient_hash(account.customer.id, "ann@a.example")
     with scene.store.read() as tx:
-        assert bool(suppression.held(tx, scene.now, account.customer.id, [hashed])) is held
+        assert bool(suppression.held(tx, scene.now, account.customer.id, [hashed], listed=True)) is held
 
 
 async def test_an_opt_out_suppresses_and_is_no_complaint(scene: Scene) -> None:
@@ -95,7 +95,7 @@ async def test_an_opt_out_suppresses_and_is_no_complaint(scene: Scene) -> None:
     customer = scene.account.customer.id
     hashed = RING.recipient_hash(customer, "ann@a.example")
     with scene.store.read() as tx:
-        assert suppression.held(tx, scene.now, customer, [hashed]) == {hashed: "complaint"}
+        assert suppression.held(tx, scene.now, customer, [hashed], listed=True) == {hashed: "unsubscribe"}
 
 
 # -- the rest of the judge and the intake ------------------------------------------------------------
@@ -169,3 +169,19 @@ def test_an_import_asks_dns_and_goes_on_without_an_answer(
     assert str(scene.intake.record(arf(sent[0], STRANGER), scene.now).grade) == "A"
     monkeypatch.setattr("relay.feedback.intake._ask", lambda _: [])
     assert str(scene.intake.record(arf(sent[1], STRANGER), scene.now).grade) == "B"
+
+
+async def test_a_complaint_that_is_taken_back_suppresses_no_longer(scene: Scene) -> None:
+    sent = scene.send(("ann@a.example",))
+    hashed = RING.recipient_hash(scene.account.customer.id, "ann@a.example")
+
+    def kinds() -> list[str]:
+        with scene.store.read() as tx:
+            return [one.kind for one in suppression.about(tx, scene.account.customer.id, hashed)]
+
+    await scene.take(arf(sent))
+    assert kinds() == ["complaint"]
+    await scene.take(arf(sent, kind="not-spam"))
+    assert kinds() == []
+    await scene.take(arf(sent))
+    assert kinds() == []
