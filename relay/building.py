@@ -17,7 +17,7 @@ from relay.store.engine import Store
 from screening import ruleset as rulesets
 from screening.classify.classifier import Classifier
 from screening.rule import RuleError
-from screening.screen import Screen
+from screening.screen import Screen, Unscreened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +58,11 @@ def scanners(config: Config, resolver: Resolver, metrics: Metrics) -> Sequence[S
     return scanning.build(config, resolver, metrics.scanner)
 
 
+def serving_screen(config: Config, scanners: Sequence[Scanner]) -> Screen:
+    """Return what messages are screened by: nothing where the operator switched it off."""
+    return screener(config, scanners) if config.screening.enabled else Unscreened()
+
+
 def model_path(config: Config) -> Path:
     """Return where `learn` keeps what it trained; while nothing is there the shipped model serves."""
     return config.path(config.screening.model or Path("classifier.model"))
@@ -78,7 +83,7 @@ def examine(config: Config) -> None:
     for build in (
         lambda: Keyring.load(config.path(config.keys.master)),
         lambda: certificate(config),
-        lambda: signing_keys.provider(config),
+        lambda: config.signing.enabled and signing_keys.provider(config),
         lambda: screener(config),
         lambda: ladder(config),
         lambda: noticing.prepare(config),
@@ -124,15 +129,32 @@ def certificate(config: Config) -> Certificate:
 
 
 def stamper(config: Config, keyring: Keyring, customers: signing_keys.Customers) -> Stamper:
-    """Return what stamps and signs, with the provider's key and the customers'."""
+    """Return what stamps and signs, with the provider's key and the customers' where signing is on."""
+    signs = config.signing.enabled
     return Stamper(
         hostname=config.hostname,
         keyring=keyring,
         feedback_address=config.feedback.addresses[0],
         sender_id=config.signing.sender_id,
-        provider=signing_keys.provider(config),
-        customer_signer=customers.signer,
+        provider=signing_keys.provider(config) if signs else None,
+        customer_signer=customers.signer if signs else _no_signer,
     )
+
+
+def _no_signer(_customer_id: int, _domain: str) -> None:
+    """Know no key."""
+
+
+def cautions(config: Config) -> list[str]:
+    """Return what this configuration leaves undone that a relay should do, a line each."""
+    lines = []
+    if not config.screening.enabled:
+        lines.append("screening.enabled is false: spam goes out unless something else stops it")
+    if not config.signing.enabled:
+        lines.append("signing.enabled is false: messages leave without DKIM signatures")
+    if config.policy.identity == "observe":
+        lines.append('policy.identity is "observe": accounts may send under any name')
+    return lines
 
 
 def disclosures(config: Config) -> list[str]:

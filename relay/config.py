@@ -112,6 +112,7 @@ class AuthConfig(Section):
 class ScreeningConfig(Section):
     """Thresholds in points, rules of your own, and changed scores."""
 
+    enabled: bool = Field(True, description="false: content is not looked at; who sends still is")  # noqa: FBT003
     tag: Score = Field(4.0, description="from here a header tells the customer's server")
     hold: Score = Field(7.0, description="from here staff look first")
     refuse: Score = Field(12.0, description="from here the client is told why")
@@ -155,6 +156,7 @@ class FeedbackConfig(Section):
 class SigningConfig(Section):
     """The provider's DKIM identity; customers' domains are added by `gatepost dkim add`."""
 
+    enabled: bool = Field(True, description="false: messages leave without DKIM signatures")  # noqa: FBT003
     domain: Hostname = Field("relay.example", description="d= of the provider's signature")
     selector: Hostname = Field("gatepost", description="s=")
     key: Path = Field(Path("keys/dkim.pem"), description="RSA of at least 2048 bits, or Ed25519; PEM")

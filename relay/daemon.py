@@ -23,7 +23,7 @@ from relay.console import app as console
 from relay.console.server import settings
 from relay.dns import Resolver
 from relay.errors import ConfigError, Fault, RelayError, StoreError
-from relay.events import ConfigReloaded, Lifecycle
+from relay.events import Cautioned, ConfigReloaded, Lifecycle
 from relay.feedback.intake import FeedbackDoor, Intake
 from relay.forwarding import Forwarder
 from relay.keyring import Keyring
@@ -94,7 +94,7 @@ def compose(config: Config) -> Parts:
     outbox = Outbox(config, store, keyring, pool, routes, metrics)
     stamper = building.stamper(config, keyring, customers)
     resolver = Resolver(servers=config.dns.servers)
-    screen = building.screener(config, building.scanners(config, resolver, metrics))
+    screen = building.serving_screen(config, building.scanners(config, resolver, metrics))
     pipeline = Pipeline(config, screen, stamper, store, keyring, Forwarder(outbox, metrics))
     pipeline.foreign = directory.foreign
     outbox.deliverer.rescreen = pipeline.rescreen
@@ -276,6 +276,7 @@ class Daemon:
         sys.stdout.write(json.dumps({"event": "ready", "listeners": listeners}) + "\n")
         sys.stdout.flush()
         self.parts.metrics.emit(Lifecycle("ready"))
+        self._caution()
 
     def _http_settings(self) -> uvicorn.Config:
         parts = self.parts
@@ -315,7 +316,7 @@ class Daemon:
                     [Fault(name, "changed", "needs a restart; nothing was reloaded") for name in changed]
                 )
             screen, stamp, steps = (
-                building.screener(config, building.scanners(config, parts.resolver, parts.metrics)),
+                building.serving_screen(config, building.scanners(config, parts.resolver, parts.metrics)),
                 building.stamper(config, parts.keyring, parts.customers),
                 building.ladder(config),
             )
@@ -339,6 +340,11 @@ class Daemon:
         for listener in self.listeners:
             listener.configure(config)
         parts.metrics.emit(ConfigReloaded(ok=True))
+        self._caution()
+
+    def _caution(self) -> None:
+        for line in building.cautions(self.parts.config):
+            self.parts.metrics.emit(Cautioned(line))
 
 
 def run_folder(config: Config) -> Path:

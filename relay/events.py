@@ -139,6 +139,15 @@ class ConfigReloaded:
 
 
 @dataclass(frozen=True, slots=True)
+class Cautioned:
+    """The configuration in force leaves undone what a relay should do."""
+
+    name: ClassVar[str] = "caution"
+    level: ClassVar[str] = "warning"
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class BugFound:
     """An exception that nobody expected; the traceback is for the log only."""
 
@@ -169,6 +178,7 @@ Event = (
     | ScannerFailed
     | LocalProblem
     | ConfigReloaded
+    | Cautioned
     | BugFound
     | Lifecycle
 )

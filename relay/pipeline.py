@@ -194,6 +194,8 @@ class Pipeline:
             screened="patterns" not in verdict.unanswered,
             defer_on_failure=defer,
         )
+        if not settings.enabled and not fault:
+            decision = dataclasses.replace(decision, reason="screening is off")
         foreign = next((hit.evidence for hit in verdict.hits if hit.rule == FOREIGN_SENDER), "")
         if foreign and self.config.policy.identity == "flag" and decision.action is Action.DELIVER:
             decision = dataclasses.replace(decision, action=Action.TAG, reason=foreign)

@@ -247,6 +247,13 @@ class Mail:
     @cached_property
     def malformed(self) -> str:
         """Why no two programs would agree on this message, as a sentence; "" if they would."""
+        if self.ambiguous:
+            return self.ambiguous
+        return _sentence(self._structure.fault) if self._structure.fault else ""
+
+    @cached_property
+    def ambiguous(self) -> str:
+        """Why no two programs would agree on who sends this message; its header alone is read."""
         if self._block.fault:
             return _sentence(self._block.fault)
         if b"\0" in self.raw:
@@ -257,7 +264,7 @@ class Mail:
                 return _sentence(f"its {name.title()} field cannot be read without doubt: {fault}")
             if name == "from" and self.has("from") and not boxes:
                 return _sentence("its From field names no sender")
-        return _sentence(self._structure.fault) if self._structure.fault else ""
+        return ""
 
 
 def _sentence(fault: str) -> str:

@@ -135,6 +135,8 @@ def check(context: Context) -> None:
         for fault in error.faults:
             click.echo(str(fault), err=True)
         fail(f"{len(error.faults)} fault{'s' * (len(error.faults) != 1)}")
+    for line in building.cautions(context.config):
+        click.echo(f"caution, {line}")
     for line in building.disclosures(context.config):
         click.echo(f"leaves this machine, {line}")
     click.echo("ok")

@@ -41,10 +41,10 @@ class Stamper:
         keyring: Keyring,
         feedback_address: str,
         sender_id: str,
-        provider: Signer,
+        provider: Signer | None,
         customer_signer: Callable[[int, str], Signer | None],
     ) -> None:
-        """Take our names and keys; `customer_signer(customer id, domain)` knows whose domain it is."""
+        """Take our names and keys (None: unsigned); `customer_signer(customer id, domain)` knows theirs."""
         self._hostname = hostname
         self._keyring = keyring
         self._feedback_address = feedback_address
@@ -87,10 +87,12 @@ class Stamper:
         body: bytes,
         now: datetime,
     ) -> bytes:
-        signers = [self._provider]
-        if len(mail.from_) == 1 and (domain := mail.from_[0].domain) != self._provider.domain:
+        signers = [self._provider] if self._provider is not None else []
+        if len(mail.from_) == 1 and (domain := mail.from_[0].domain) not in {one.domain for one in signers}:
             own = self._customer_signer(account.customer.id, domain)
             signers += [own] if own is not None else []
+        if not signers:
+            return b""
         selection, hashed = Selection.of(covered), body_hash(body)
         return b"".join(signer.signature(selection, hashed, now) for signer in signers)
 
