@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from relay.config import Config
     from relay.console.desk import Desk
+    from relay.smtp.board import Board
 
 DRAIN_SECONDS = 30
 LOAD_AGAIN_SECONDS = 1.0
@@ -147,6 +148,8 @@ class Role:
     number: int = 0
     #: standard input is the supervisor's; its end is ours
     supervised: bool = False
+    #: shared with the node's other processes
+    board: Board | None = None
 
 
 class Daemon:
@@ -172,7 +175,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         parts.directory.listen(self._heard)
         parts.directory.listen(parts.outbox.heard)
-        shared = Connections(parts.config.limits)
+        shared = Connections(parts.config.limits, self.role.board)
         for name, listening in sockets.items():
             if name == "http":
                 continue

@@ -54,6 +54,15 @@ class LoginTried:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginGuessed:
+    """Strangers tried more passwords for one login than one client may; said once in 15 minutes."""
+
+    name: ClassVar[str] = "login_guessed"
+    level: ClassVar[str] = "warning"
+    login: str  #: empty if nobody has it
+
+
+@dataclass(frozen=True, slots=True)
 class ReportTaken:
     """A complaint, bounce or other report came in."""
 
@@ -171,6 +180,7 @@ Event = (
     MessageHandled
     | RecipientRefused
     | LoginTried
+    | LoginGuessed
     | ReportTaken
     | StandingChanged
     | UpstreamFailed

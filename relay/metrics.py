@@ -26,6 +26,8 @@ from relay.events import (
     ConfigReloaded,
     DeliveryTried,
     Event,
+    LocalProblem,
+    LoginGuessed,
     LoginTried,
     MessageHandled,
     RecipientRefused,
@@ -89,6 +91,14 @@ class Metrics:
             registry=self.registry,
         )
         self.logins = Counter("gatepost_logins", "Login attempts.", ["ok"], registry=self.registry)
+        self.guessed = Counter(
+            "gatepost_logins_guessed", "Logins that strangers began to guess at.", registry=self.registry
+        )
+        self.local_problems = Counter(
+            "gatepost_local_problems",
+            "Clients put off because the store or a secret could not be read.",
+            registry=self.registry,
+        )
         self.reports = Counter(
             "gatepost_reports", "Reports taken in.", ["kind", "grade", "counted"], registry=self.registry
         )
@@ -202,6 +212,10 @@ class Metrics:
                 self.refusals.labels(event.why).inc()
             case LoginTried():
                 self.logins.labels("true" if event.ok else "false").inc()
+            case LoginGuessed():
+                self.guessed.inc()
+            case LocalProblem():
+                self.local_problems.inc()
             case ReportTaken():
                 self.reports.labels(
                     event.kind, event.grade or "none", "true" if event.counted else "false"

@@ -205,7 +205,10 @@ class Pipeline:
         return decision
 
     def _identity_fault(self, account: Account, mail: Mail) -> str:
-        return identity_fault(mail, account.senders, lambda domain: self.foreign(account.customer.id, domain))
+        return identity_fault(mail, account.senders, self._stranger_to(account))
+
+    def _stranger_to(self, account: Account) -> Callable[[str], bool]:
+        return lambda domain: self.foreign(account.customer.id, domain)
 
     def _identified(self, account: Account, mail: Mail, verdict: Verdict) -> Verdict:
         """Add a hit for a foreign sender where the operator flags (it tags) or only observes it."""
@@ -213,7 +216,7 @@ class Pipeline:
             return verdict
         sender = mail.envelope.sender
         fault = self._identity_fault(account, mail)
-        if not fault and sender and not sender_allowed(sender, account.senders):
+        if not fault and sender and not sender_allowed(sender, account.senders, self._stranger_to(account)):
             fault = "The envelope sender does not belong to this account."
         if not fault:
             return verdict

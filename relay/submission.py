@@ -9,7 +9,7 @@ from policies import admission
 from policies.admission import Admit, Held
 from relay import clock, ids
 from relay.errors import ConfigError, StoreError
-from relay.events import LocalProblem, LoginTried, RecipientRefused, UpstreamFailed
+from relay.events import LocalProblem, LoginGuessed, LoginTried, RecipientRefused, UpstreamFailed
 from relay.forwarding import Transaction
 from relay.model import Mode, State, UpstreamAuth
 from relay.outbox.parcel import Why
@@ -99,6 +99,12 @@ class SubmissionDoor:
             self.logins.add(logins.Login(account.id, clock.now(), session.peer_ip, mechanism, ok))
         return reply
 
+    def guessed(self, session: Session, login: str) -> None:
+        """Sound the alarm: somebody tries many passwords for one login, from many addresses (AU-12)."""
+        del session
+        account = self.directory.peek(login)
+        self.pipeline.metrics.emit(LoginGuessed(account.login if account else ""))
+
     # --- the transaction
 
     async def mail(self, session: Session, command: MailFrom) -> Reply:
@@ -113,7 +119,7 @@ class SubmissionDoor:
         if account is None:
             return replies.ACCOUNT_CLOSED
         enforce = self.config.policy.identity == "enforce" and account.customer.mode is Mode.ENFORCE
-        if enforce and command.sender and not sender_allowed(command.sender, account.senders):
+        if enforce and command.sender and not self._may_send_as(account, command.sender):
             return replies.SENDER_NOT_YOURS
         notes, now = _notes(session), clock.now()
         route = self.routes(account.server)
@@ -124,6 +130,12 @@ class SubmissionDoor:
         )
         notes.transaction = Transaction(ids.message_id(now), account, command, now, upstream)
         return replies.SENDER_OK
+
+    def _may_send_as(self, account: Account, sender: str) -> bool:
+        customer_id = account.customer.id
+        return sender_allowed(
+            sender, account.senders, lambda domain: self.directory.foreign(customer_id, domain)
+        )
 
     async def rcpt(self, session: Session, command: RcptTo) -> Reply:
         """Take a recipient if the account may send now and the customer's server takes it."""

@@ -61,6 +61,8 @@ class Supervisor:
         self._log = Log(config.log_level)
         self._stopping = asyncio.Event()
         self._workers: list[Worker] = []
+        #: what the workers tell each other about clients (relay.smtp.board)
+        self._board = os.memfd_create("gatepost-board")
 
     def bind_all(self) -> dict[str, socket.socket]:
         """Bind every listener; RelayError if one cannot be had. Returns one socket of each."""
@@ -145,7 +147,9 @@ class Supervisor:
         worker.process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "relay", "-c", str(self._path), "serve",
             "--role", worker.role, "--number", str(worker.number), "--sockets", json.dumps(sockets),
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, pass_fds=tuple(sockets.values()),
+            "--board", str(self._board), "--processes", str(len(self._workers)),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            pass_fds=(self._board, *sockets.values()),
         )  # fmt: skip
         assert worker.process.stdout is not None  # noqa: S101 - it is a pipe
         if await worker.process.stdout.readline():

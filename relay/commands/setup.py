@@ -23,6 +23,7 @@ from relay.commands.example import commented
 from relay.errors import ConfigError
 from relay.keyring import Keyring
 from relay.signing import dkim
+from relay.smtp.board import Board
 from relay.store import staff
 from relay.store.engine import Store
 
@@ -146,9 +147,13 @@ def check(context: Context) -> None:
 @click.option("--role", type=click.Choice(["edge", "control"]), default=None, hidden=True)
 @click.option("--number", type=int, default=0, hidden=True)
 @click.option("--sockets", default="{}", hidden=True)
+@click.option("--board", type=int, default=None, hidden=True)
+@click.option("--processes", type=int, default=1, hidden=True)
 @pass_context
 @reporting_errors
-def serve(context: Context, role: str | None, number: int, sockets: str) -> None:
+def serve(
+    context: Context, role: str | None, number: int, sockets: str, board: int | None, processes: int
+) -> None:
     """Run the relay in the foreground; its first line on stdout says `ready` and where it listens.
 
     SIGTERM finishes what is in flight and exits 0; SIGHUP reads the configuration again.
@@ -159,7 +164,8 @@ def serve(context: Context, role: str | None, number: int, sockets: str) -> None
     config = context.config
     if role is not None:
         inherited = {name: socket.socket(fileno=handle) for name, handle in json.loads(sockets).items()}
-        part = daemon.Role(control=role == "control", number=number, supervised=True)
+        shared = Board(board, processes=processes, number=number)
+        part = daemon.Role(control=role == "control", number=number, supervised=True, board=shared)
         sys.exit(daemon.run_with(context.path, config, inherited, part))
     if config.workers == 1:
         sys.exit(daemon.run(context.path, config))

@@ -42,6 +42,9 @@ class FeedbackDoor:
         del session, login, password, mechanism
         return _NO_LOGIN
 
+    def guessed(self, session: Session, login: str) -> None:
+        """Hear nothing: nobody logs in here."""
+
     async def mail(self, session: Session, command: MailFrom) -> Reply:
         """Take any sender, the null sender too."""
         del session

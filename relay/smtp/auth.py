@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import binascii
-import hashlib
 import hmac
 import secrets
 import unicodedata
@@ -24,6 +23,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from relay.clock import monotonic
 from relay.errors import Deferred
 from relay.smtp import reply as replies
+from relay.smtp.board import Board, News
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,6 +41,8 @@ _REMEMBERED = 100_000
 _COUNTED = 10_000
 _WINDOW_SECONDS = 15 * 60.0
 _KNOWN_SECONDS = 30 * 86_400.0
+#: A login that works again and again from one address is news to the node's other processes so often.
+_NEWS_SECONDS = 3600.0
 #: What a login that is guessed at from many addresses costs an address that never logged in with it.
 _SLOW_DOWN_SECONDS = 2.0
 
@@ -172,66 +174,105 @@ class Passwords:
 
 
 class Failures:
-    """Counts failed logins; pure: `now` is handed in, in monotonic seconds."""
+    """Counts failed logins of a node; `now` is handed in, in monotonic seconds."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, board: Board | None = None) -> None:
         #: different wrong passwords per client or known login in 15 minutes
         self.most = most
-        self._key = secrets.token_bytes(16)
+        #: where the node's other processes tell theirs
+        self._board = board or Board()
         #: (client) or (client, login) -> wrong login and password -> (login, when)
-        self._wrong: dict[tuple[str, ...], dict[bytes, tuple[str, float]]] = {}
+        self._wrong: dict[tuple[bytes, ...], dict[bytes, tuple[bytes, float]]] = {}
         #: login -> wrong passwords from addresses that do not know it -> when
-        self._guessed: dict[str, dict[bytes, float]] = {}
+        self._guessed: dict[bytes, dict[bytes, float]] = {}
         #: (client, login) -> when it last worked
-        self._known: dict[tuple[str, str], float] = {}
+        self._known: dict[tuple[bytes, bytes], float] = {}
+        #: login -> when it was last said that it is being guessed at
+        self._alarms: dict[bytes, float] = {}
 
     def blocked(self, client: str, login: str, now: float) -> bool:
         """Tell whether `client` has failed too often to try `login` now."""
-        wrong = self._wrong.get(self._bucket(client, login, now))
+        self._catch_up()
+        wrong = self._wrong.get(self._bucket(self._name(client), self._name(login), now))
         if wrong is None:
             return False
         return sum(when > now - _WINDOW_SECONDS for _, when in wrong.values()) >= self.most
 
     def delay(self, client: str, login: str, now: float) -> float:
         """Return the seconds that a try costs: a login guessed at from many places is slow for strangers."""
-        guesses = self._guessed.get(login)
-        if guesses is None or self._is_known(client, login, now):
+        self._catch_up()
+        name = self._name(login)
+        if name not in self._guessed or self._is_known(self._name(client), name, now):
             return 0.0
-        recent = sum(when > now - _WINDOW_SECONDS for when in guesses.values())
-        return min(_SLOW_DOWN_SECONDS, max(0, recent - self.most) * 0.1)
+        return min(_SLOW_DOWN_SECONDS, max(0, self._guesses(name, now) - self.most) * 0.1)
 
-    def failed(self, client: str, login: str, password: str, now: float) -> None:
-        """Count a wrong password; the same one again counts nothing."""
-        print_ = self._print(login, password)
-        wrong = self._wrong.setdefault(self._bucket(client, login, now), {})
-        wrong[print_] = (login, now)
-        _trim(wrong, self.most * 2)
-        _trim(self._wrong, _COUNTED)
-        if not self._is_known(client, login, now):
-            guesses = self._guessed.setdefault(login, {})
-            guesses[print_] = now
-            _trim(guesses, self.most * 8)
-            _trim(self._guessed, _COUNTED)
+    def failed(self, client: str, login: str, password: str, now: float) -> bool:
+        """Count a wrong password, the same one again not; True when `login` is now being guessed at.
+
+        That is when strangers have tried more passwords than one client may; once in 15 minutes.
+        """
+        self._catch_up()
+        name = self._name(login)
+        print_ = self._board.hashed(login, password)
+        self._board.tell(News(False, self._name(client), name, print_, now))  # noqa: FBT003 - a record
+        before = self._alarms.get(name)
+        self._catch_up()
+        return self._alarms.get(name) != before
 
     def succeeded(self, client: str, login: str, now: float) -> None:
         """Remember that `login` works from `client`, and forget what its owner mistyped before."""
-        self._known.pop((client, login), None)
-        self._known[client, login] = now
-        _trim(self._known, _REMEMBERED)
-        self._wrong.pop((client, login), None)
-        wrong = self._wrong.get((client,))
-        if wrong is not None:
-            self._wrong[client,] = {key: value for key, value in wrong.items() if value[0] != login}
+        self._catch_up()
+        where, name = self._name(client), self._name(login)
+        fresh = self._known.get((where, name), -_KNOWN_SECONDS) > now - _NEWS_SECONDS
+        if fresh and (where, name) not in self._wrong and (where,) not in self._wrong:
+            return
+        self._board.tell(News(True, where, name, name, now))  # noqa: FBT003 - a record
+        self._catch_up()
 
-    def _bucket(self, client: str, login: str, now: float) -> tuple[str, ...]:
+    def _catch_up(self) -> None:
+        for news in self._board.hear():
+            if news.worked:
+                self._note_success(news)
+            else:
+                self._note_failure(news)
+
+    def _note_failure(self, news: News) -> None:
+        wrong = self._wrong.setdefault(self._bucket(news.client, news.login, news.at), {})
+        wrong[news.password] = (news.login, news.at)
+        _trim(wrong, self.most * 2)
+        _trim(self._wrong, _COUNTED)
+        if self._is_known(news.client, news.login, news.at):
+            return
+        guesses = self._guessed.setdefault(news.login, {})
+        guesses[news.password] = news.at
+        _trim(guesses, self.most * 8)
+        _trim(self._guessed, _COUNTED)
+        quiet = self._alarms.get(news.login, -_WINDOW_SECONDS) <= news.at - _WINDOW_SECONDS
+        if quiet and self._guesses(news.login, news.at) > self.most:
+            self._alarms.pop(news.login, None)
+            self._alarms[news.login] = news.at
+            _trim(self._alarms, _COUNTED)
+
+    def _note_success(self, news: News) -> None:
+        self._known.pop((news.client, news.login), None)
+        self._known[news.client, news.login] = news.at
+        _trim(self._known, _REMEMBERED)
+        self._wrong.pop((news.client, news.login), None)
+        wrong = self._wrong.pop((news.client,), {})
+        if kept := {key: value for key, value in wrong.items() if value[0] != news.login}:
+            self._wrong[news.client,] = kept
+
+    def _guesses(self, login: bytes, now: float) -> int:
+        return sum(when > now - _WINDOW_SECONDS for when in self._guessed.get(login, {}).values())
+
+    def _bucket(self, client: bytes, login: bytes, now: float) -> tuple[bytes, ...]:
         return (client, login) if self._is_known(client, login, now) else (client,)
 
-    def _is_known(self, client: str, login: str, now: float) -> bool:
+    def _is_known(self, client: bytes, login: bytes, now: float) -> bool:
         return self._known.get((client, login), -_KNOWN_SECONDS) > now - _KNOWN_SECONDS
 
-    def _print(self, login: str, password: str) -> bytes:
-        text = f"{login}\0{password}".encode("utf-8", "surrogateescape")
-        return hashlib.blake2b(text, key=self._key, digest_size=12).digest()
+    def _name(self, text: str) -> bytes:
+        return self._board.hashed(text)
 
 
 def _trim(table: dict[Any, Any], most: int) -> None:

@@ -1,4 +1,4 @@
-"""How many connections a client, an account and the world may hold; memory only, one per process.
+"""How many connections a client, an account and the world may hold, counted over a node's processes.
 
 Clients that have not logged in are counted by address class, one IPv4 address or one IPv6 /64; a login moves
 the connection to its account, so an office behind one address is bounded by its accounts, not by its router.
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from relay.clock import monotonic
 from relay.smtp import reply as replies
 from relay.smtp.auth import Failures
+from relay.smtp.board import Board
 from relay.smtp.room import Room
 
 if TYPE_CHECKING:
@@ -72,21 +74,22 @@ class Slot:
     client: str
     exempt: bool
     login: str | None = None
+    #: what it is counted under
+    name: bytes = b""
 
 
 class Connections:
-    """Counts connections and failed logins of this process; `now` is in monotonic seconds."""
+    """Counts connections and failed logins of this node; `now` is in monotonic seconds."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.failures = Failures(limits.auth_failures_per_client)
+    def __init__(self, limits: Limits, board: Board | None = None) -> None:
+        """`board` is shared with the node's other processes."""
+        self._board = board or Board()
+        self.failures = Failures(limits.auth_failures_per_client, self._board)
         #: for messages that do not live in memory while they come in
         self.room = Room(limits.large_messages)
         self.configure(limits)
+        self._all = self._board.hashed("all")
         self._open = 0
-        self._clients: dict[str, int] = {}
-        self._accounts: dict[str, int] = {}
-        #: when each client's next connection would be on time (GCRA)
-        self._due: dict[str, float] = {}
 
     def configure(self, limits: Limits) -> None:
         """Take new limits; what is counted stays."""
@@ -99,66 +102,46 @@ class Connections:
 
     @property
     def open(self) -> int:
-        """Return how many connections there are."""
+        """Return how many connections this process has."""
         return self._open
-
-    @property
-    def remembered(self) -> int:
-        """Return how many clients' connection rates are in memory."""
-        return len(self._due)
 
     def enter(self, ip: str, now: float) -> Slot | Reply:
         """Take a place, or say why not."""
-        if self._open >= self.most:
+        board, limits = self._board, self.limits
+        if self._open >= self.most or board.count(self._all) >= limits.connections:
             return replies.TOO_BUSY
         client = client_class(ip)
+        name = board.hashed("client", client)
         exempt = ip in self._exempt
         if not exempt:
-            if self._clients.get(client, 0) >= self.limits.connections_per_client:
+            if board.count(name) >= limits.connections_per_client:
                 return replies.TOO_MANY_CONNECTIONS
-            if not self._on_time(client, now):
+            if not board.on_time(name, now, self._interval, 60.0):
                 return replies.CONNECTING_TOO_FAST
         self._open += 1
-        self._clients[client] = self._clients.get(client, 0) + 1
-        return Slot(client, exempt)
+        board.more(self._all, now)
+        board.more(name, now)
+        return Slot(client, exempt, name=name)
 
     def log_in(self, slot: Slot, login: str) -> Reply | None:
         """Count the connection with its account from now on; a reply if the account has too many."""
         login = login.lower()
-        if self._accounts.get(login, 0) >= self.limits.sessions_per_account:
+        name = self._board.hashed("account", login)
+        if self._board.count(name) >= self.limits.sessions_per_account:
             return replies.TOO_MANY_SESSIONS
-        self._less(self._clients, slot.client)
-        if slot.client in self._due:
-            self._due[slot.client] -= self._interval
-        slot.login = login
-        self._accounts[login] = self._accounts.get(login, 0) + 1
+        self._board.less(slot.name)
+        if not slot.exempt:
+            self._board.pay_back(slot.name, self._interval)
+        slot.login, slot.name = login, name
+        self._board.more(name, monotonic())
         return None
 
     def leave(self, slot: Slot) -> None:
         """Give the place back; once."""
         self._open -= 1
-        if slot.login is None:
-            self._less(self._clients, slot.client)
-        else:
-            self._less(self._accounts, slot.login)
+        self._board.less(self._all)
+        self._board.less(slot.name)
 
     @property
     def _interval(self) -> float:
         return 60.0 / self.limits.connections_per_minute
-
-    def _on_time(self, client: str, now: float) -> bool:
-        due = max(self._due.get(client, 0.0), now) + self._interval
-        if due - now > 60.0 + self._interval / 2:
-            return False
-        if len(self._due) > 10_000:
-            self._due = {name: moment for name, moment in self._due.items() if moment > now}
-        self._due[client] = due
-        return True
-
-    @staticmethod
-    def _less(counts: dict[str, int], key: str) -> None:
-        left = counts.get(key, 0) - 1
-        if left > 0:
-            counts[key] = left
-        else:
-            counts.pop(key, None)

@@ -314,7 +314,9 @@ class Conversation(Wire):
             return self.say(reply)
         await asyncio.sleep(answer_at - self.loop.time())
         self.listener.note(Event.LOGIN_FAILED)
-        failures.failed(slot.client, name, given.password, monotonic())
+        if failures.failed(slot.client, name, given.password, monotonic()):
+            self.listener.note(Event.LOGIN_GUESSED)
+            door.guessed(self.client, given.login)
         self._login_failures += 1
         self.say(reply)
         if self._login_failures >= self.listener.settings.auth_failures:

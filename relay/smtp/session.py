@@ -39,6 +39,7 @@ class Event(StrEnum):
     LOGGED_IN = "logged_in"
     LOGIN_FAILED = "login_failed"
     LOGIN_BLOCKED = "login_blocked"  #: too many failures from that client
+    LOGIN_GUESSED = "login_guessed"  #: a login is being guessed at from many places
     TIMED_OUT = "timed_out"
     TOO_MANY_ERRORS = "too_many_errors"
     BUG = "bug"
@@ -56,6 +57,10 @@ class Door(Protocol):
 
     async def authenticate(self, session: Session, login: str, password: str, mechanism: str) -> Reply:
         """Answer 235 (and the server sets session.login), 535, 525 or 454."""
+        ...
+
+    def guessed(self, session: Session, login: str) -> None:
+        """Hear that strangers are trying many passwords for a login, perhaps one that nobody has."""
         ...
 
     async def mail(self, session: Session, command: MailFrom) -> Reply:

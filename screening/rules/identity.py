@@ -21,14 +21,19 @@ def _normal(pattern: str) -> tuple[str, str]:
     return (local.lower() if at else pattern.strip().lower()), (normal_domain(domain) if at else "")
 
 
-def sender_allowed(address: str, patterns: Sequence[str]) -> bool:
-    """Return whether the address matches a pattern: address, @domain, *@domain or *; any case, IDNA."""
+def sender_allowed(address: str, patterns: Sequence[str], foreign: Callable[[str], bool]) -> bool:
+    """Return whether the address matches a pattern: address, @domain, *@domain or *; any case, IDNA.
+
+    `*` stands for all domains but those of other customers (`foreign`).
+    """
     local, domain = _normal(address)
     if not domain:
         return "*" in patterns
     for pattern in patterns:
         if pattern == "*":
-            return True
+            if not foreign(domain):
+                return True
+            continue
         wanted, at = _normal(pattern)
         if at == domain and wanted in ("", "*", local):
             return True
@@ -43,11 +48,11 @@ def identity_fault(mail: Mail, patterns: Sequence[str], foreign: Callable[[str],
     its domain is another customer's (`foreign`).
     """
     sender = mail.envelope.sender
-    if sender and not sender_allowed(sender, patterns):
+    if sender and not sender_allowed(sender, patterns, foreign):
         return f"The sender address <{sender}> does not belong to this account."
     own = [box for name in ("sender", "resent-from", "resent-sender") for box in mail.mailboxes(name)]
     for box in own:
-        if not sender_allowed(box.address, patterns):
+        if not sender_allowed(box.address, patterns, foreign):
             return f"The address <{box.address}> in its header does not belong to this account."
     authors = mail.from_
     if not authors:
@@ -61,7 +66,7 @@ def _author_fault(
     authors: Sequence[Mailbox], patterns: Sequence[str], foreign: Callable[[str], bool], *, vouched: bool
 ) -> str:
     for box in authors:
-        if sender_allowed(box.address, patterns):
+        if sender_allowed(box.address, patterns, foreign):
             continue
         if not vouched:
             return f"The From address <{box.address}> does not belong to this account."

@@ -123,3 +123,49 @@ def test_a_reload_reaches_every_worker_and_loses_no_session(relay: Relay) -> Non
     relay.config.write_text(good)
     relay.process.send_signal(signal.SIGHUP)
     until(lambda: all(size() != str(1 << 20) for _ in range(6)))
+
+
+def test_limits_per_client_and_account_hold_over_all_workers(
+    tmp_path: Path, customer: CustomerServer
+) -> None:
+    with Relay(tmp_path) as relay:
+        relay.init()
+        relay.config.write_text(relay.config.read_text().replace("workers = 1 ", "workers = 2 "))
+        relay.configure(
+            "limits",
+            "connections_per_client = 4\nsessions_per_account = 3\nauth_failures_per_client = 4\nexempt = []",
+        )
+        relay.run("customer", "add", "acme", "--server", f"127.0.0.1:{customer.port}")
+        relay.account(ALICE, "acme")
+        relay.start()
+        clients = [relay.client(ALICE) for _ in range(3)]
+        with pytest.raises(smtplib.SMTPException):  # 421, then the connection is closed
+            relay.client(ALICE)
+        strangers = [smtplib.SMTP(timeout=20) for _ in range(8)]
+        greetings = [stranger.connect(*relay.address("submission"))[0] for stranger in strangers]
+        assert greetings == [220] * 4 + [421] * 4
+        for each in (*clients, *strangers):
+            each.close()
+        until(lambda: greeted(relay))
+        for number in range(4):
+            assert wrong(relay, f"wrong {number}") == 535
+        assert [wrong(relay, f"other {number}") for number in range(4)] == [421] * 4
+        assert relay.stop() == 0
+
+
+def greeted(relay: Relay) -> bool:
+    with smtplib.SMTP(timeout=20) as client:
+        return client.connect(*relay.address("submission"))[0] == 220
+
+
+def wrong(relay: Relay, password: str) -> int:
+    """Try a password for a login that never worked here; the reply's code."""
+    client = smtplib.SMTP(*relay.address("submission"), timeout=20)
+    client.starttls(context=relay.trust())
+    try:
+        client.login("nobody@acme.example", password)
+    except smtplib.SMTPAuthenticationError as refused:
+        return int(refused.smtp_code)
+    finally:
+        client.close()
+    return 235

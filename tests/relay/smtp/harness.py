@@ -66,6 +66,10 @@ class SmallDoor:
         del session
         return replies.LOGGED_IN if (login, password) == (LOGIN, PASSWORD) else replies.BAD_LOGIN
 
+    def guessed(self, session: Session, login: str) -> None:
+        del session
+        self.calls.append(f"guessed {login}")
+
     async def mail(self, session: Session, command: MailFrom) -> Reply:
         self.calls.append("mail")
         reply = self.on_mail(command)

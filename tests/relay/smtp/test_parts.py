@@ -136,15 +136,6 @@ def test_connections_per_minute_are_paid_back_by_logins() -> None:
     assert connections.enter("192.0.2.2", 7.0) is replies.CONNECTING_TOO_FAST
 
 
-def test_what_is_counted_does_not_grow() -> None:
-    connections = Connections(Limits())
-    for number in range(20_000):
-        slot = connections.enter(f"10.0.{number >> 8}.{number & 255}", number * 1.0)
-        assert isinstance(slot, Slot)
-        connections.leave(slot)
-    assert connections.remembered <= 10_001
-
-
 def test_failures_fade() -> None:
     failures = Failures(3)
     for number in range(3):
@@ -188,6 +179,15 @@ def test_au_12_a_login_guessed_at_from_everywhere_is_slow_for_strangers_only() -
     assert failures.delay("192.0.2.1", "owner", 2.0) == 0.0
     assert failures.delay("198.51.100.1", "owner", 2000.0) == 0.0
     assert not failures.blocked("192.0.2.1", "owner", 2.0)
+
+
+def test_au_12_the_alarm_is_sounded_once() -> None:
+    failures = Failures(10)
+    alarms = [failures.failed(f"10.0.0.{n}", "owner", f"guess {n}", float(n)) for n in range(200)]
+    assert alarms == [False] * 10 + [True] + [False] * 189
+    assert not failures.failed("10.0.1.1", "owner", "late", 909.0)
+    assert failures.failed("10.0.1.1", "owner", "later", 911.0)
+    assert not any(failures.failed(f"10.0.0.{n}", "other", "the same", float(n)) for n in range(200))
 
 
 @given(st.binary(max_size=60))

@@ -22,6 +22,8 @@ OWN = ("anna@acme.example", "@b\u00fccher.example")
         ("x@acme.example", ("*@acme.example",), True),
         ("x@notacme.example", ("@acme.example",), False),
         ("x@any.example", ("*",), True),
+        ("x@OTHER.example", ("*",), False),
+        ("x@other.example", ("*", "x@other.example"), True),
         ("", ("*",), True),
         ("", OWN, False),
         ("x@acme.example.", ("@acme.example",), False),
@@ -29,7 +31,7 @@ OWN = ("anna@acme.example", "@b\u00fccher.example")
     ],
 )
 def test_sender_patterns(address: str, patterns: tuple[str, ...], allowed: bool) -> None:  # noqa: FBT001 - a table's column
-    assert sender_allowed(address, patterns) is allowed
+    assert sender_allowed(address, patterns, foreign) is allowed
 
 
 def mail(header: str, sender: str = "anna@acme.example") -> Mail:
@@ -74,5 +76,11 @@ def test_identity(header: str, sender: str, fault: str) -> None:
     assert (fault in said) if fault else said == ""
 
 
-def test_anything_goes_for_a_star() -> None:
+def test_a_star_stands_for_every_domain_but_other_customers() -> None:
     assert identity_fault(mail("From: x@y.example, z@y.example", "q@r.example"), ("*",), foreign) == ""
+    for header, sender in (
+        ("From: x@other.example", "q@r.example"),
+        ("From: q@r.example", "x@other.example"),
+        ("From: q@r.example\r\nResent-Sender: x@other.example", "q@r.example"),
+    ):
+        assert "does not belong to this account" in identity_fault(mail(header, sender), ("*",), foreign)
