@@ -70,3 +70,12 @@ asks = "client"
         "to DNS, a.example, b.example: domains of authors and links of every message (dnsbl)",
         "to DNS, c.example: the client's address of every message (clients)",
     ]
+
+
+def test_check_warns_of_what_is_switched_off(tmp_path: Path) -> None:
+    assert building.cautions(configuration.parse("", tmp_path)) == []
+    text = '[screening]\nenabled = false\n[signing]\nenabled = false\n[policy]\nidentity = "observe"\n'
+    cautions = building.cautions(configuration.parse(text, tmp_path))
+    assert [line.partition(" ")[0] for line in cautions] == [
+        "screening.enabled", "signing.enabled", "policy.identity",
+    ]  # fmt: skip
