@@ -59,8 +59,10 @@ class Tally:
     #: client networks (/24 or /48) and countries
     networks_24h: int = 0
     countries_24h: int = 0
-    #: client networks never seen before at an account that is older than a week
+    #: client networks, and mail programs, never seen before at an account that sent before
     new_networks_24h: int = 0
+    programs_24h: int = 0
+    new_programs_24h: int = 0
 
     def numbers(self) -> dict[str, int]:
         """Return every number by name, as conditions see them."""

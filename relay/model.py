@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from policies.standing import stricter
+
 
 class State(StrEnum):
     """What an account, server or customer may do; later members are stricter."""
@@ -74,9 +76,16 @@ class Forward(StrEnum):
     QUEUE = "queue"
 
 
+#: what a sender reads whose owner switched it off
+PAUSED = "paused by its owner"
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One level's standing and why; `version` is what a compare-and-set compares."""
+    """One level's standing and why; `version` is what a compare-and-set compares.
+
+    `until` of an active one: it came back by itself, and sends little until then.
+    """
 
     state: State
     since: datetime
@@ -85,6 +94,22 @@ class Standing:
     case_id: str | None = None
     set_by: str = "staff"
     version: int = 0
+    #: the owner's own switch beside the provider's: active or suspended
+    own: State = State.ACTIVE
+    own_since: datetime | None = None
+    own_by: str = ""
+
+    @property
+    def binding(self) -> Standing:
+        """Return what holds: the provider's switch or the owner's, whichever is stricter."""
+        if self.own is State.ACTIVE or State(stricter(self.state, self.own)) is self.state:
+            return self
+        since = self.own_since or self.since
+        return Standing(self.own, since, None, PAUSED, None, self.own_by or "owner", self.version)
+
+    def half_open(self, now: datetime) -> bool:
+        """Return whether it came back by itself so lately that it sends little."""
+        return self.state is State.ACTIVE and self.until is not None and now < self.until
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +180,9 @@ class Account:
     @property
     def effective(self) -> Standing:
         """Return the strictest of the account's, its server's and its customer's standing."""
-        levels = (self.standing, self.server.standing, self.customer.standing)
+        levels = [one.standing.binding for one in (self, self.server, self.customer)]
+        if all(standing.state is State.ACTIVE for standing in levels):
+            return levels[0]
         return max(levels, key=lambda standing: standing.state.severity)
 
 

@@ -17,7 +17,7 @@ from policies.complaints import Bounced, Voted
 from policies.replay import Moved
 from relay.clock import micros, moment
 from relay.model import Grade, Level
-from relay.store import schema, tallies
+from relay.store import journal, schema, tallies
 from relay.store.journal import GOES_OUT
 
 if TYPE_CHECKING:
@@ -99,7 +99,9 @@ def _first_seen(tx: Connection) -> dict[int, dict[str, int]]:
     seen: dict[int, dict[str, int]] = {}
     network = schema.network
     for number, name, first in tx.execute(
-        select(network.c.account_id, network.c.network, network.c.first_us)
+        select(network.c.account_id, network.c.network, network.c.first_us).where(
+            network.c.kind == journal.NETWORK
+        )
     ):
         seen.setdefault(int(number), {})[str(name)] = int(first)
     return seen

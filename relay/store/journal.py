@@ -31,6 +31,8 @@ FORWARDED = "forwarded"
 GOES_OUT = (FORWARDED, "queued")
 _NEVER_FORWARDED = frozenset({"refuse", "defer"})
 _RECIPIENT_BYTES = 2 * HASH_BYTES
+#: From where, and with what, an account sent.
+NETWORK, PROGRAM = "network", "program"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,9 @@ class JournalRow:
     client_network: str = ""
     unanswered: Sequence[str] = ()
     ruleset: str = ""
+    #: where the client is (ISO 3166) and with what it wrote, where that is known; not stored in the row
+    country: str = ""
+    program: str = ""
     #: milliseconds by stage
     stages: Mapping[str, float] = field(default_factory=dict)
     #: further counters of this message (`spam_bodies`: 1, say), added to the tally; not stored in the row
@@ -92,11 +97,14 @@ def append(tx: Connection, rows: Sequence[JournalRow]) -> None:
     bulk.insert(tx, _message, _COLUMNS, [_values(row) for row in rows])
     tallies: Counter[tuple[int, int, str]] = Counter()
     cohorts: Counter[tuple[int, int, bytes]] = Counter()
-    seen: dict[tuple[int, str], int] = {}
+    seen: dict[tuple[int, str, str], tuple[int, str]] = {}
     for row in rows:
         at_us = micros(row.at)
         if row.client_network:
-            seen[row.account_id, clean(row.client_network)] = at_us // BUCKET_US * BUCKET_US
+            key = (row.account_id, NETWORK, clean(row.client_network))
+            seen[key] = at_us // BUCKET_US * BUCKET_US, row.country
+        if row.program:
+            seen[row.account_id, PROGRAM, row.program] = at_us // BUCKET_US * BUCKET_US, ""
         for name, value in _counts(row):
             tallies[row.account_id, at_us // BUCKET_US * BUCKET_US, name] += value
         if row.relayed:
@@ -105,8 +113,9 @@ def append(tx: Connection, rows: Sequence[JournalRow]) -> None:
             )
     add_to_tally(tx, tallies)
     add_to_cohort(tx, cohorts)
-    last = [(*key, at_us, at_us) for key, at_us in sorted(seen.items())]
-    bulk.insert(tx, network, ("account_id", "network", "first_us", "last_us"), last, latest="last_us")
+    last = [(*key, at_us, at_us, country) for key, (at_us, country) in sorted(seen.items())]
+    columns = ("account_id", "kind", "network", "first_us", "last_us", "country")
+    bulk.insert(tx, network, columns, last, latest="last_us")
 
 
 def append_missing(tx: Connection, rows: Sequence[JournalRow]) -> None:
@@ -228,17 +237,20 @@ def relayed(
     return int(tx.execute(statement).scalar_one())
 
 
-def networks(tx: Connection, account_id: int, since: datetime) -> tuple[int, int]:
-    """Return from how many client networks an account sent since a moment, and how many were new to it then.
+def networks(tx: Connection, account_id: int, since: datetime, kind: str = NETWORK) -> tuple[int, int, int]:
+    """Return from how many client networks an account sent since a moment, how many were new to it then, and
+    in how many countries they are; or the same of its mail programs.
 
     Exact to ten minutes; an account that never sent before `since` has no new ones.
     """
     from_us = micros(since) // BUCKET_US * BUCKET_US
-    mine = network.c.account_id == account_id
+    mine = (network.c.account_id == account_id) & (network.c.kind == kind)
     fresh = func.coalesce(func.sum(case((network.c.first_us >= from_us, 1), else_=0)), 0)
-    count, new = tx.execute(select(func.count(), fresh).where(mine, network.c.last_us >= from_us)).one()
+    lands = func.count(func.distinct(func.nullif(network.c.country, "")))
+    sums = select(func.count(), fresh, lands).where(mine, network.c.last_us >= from_us)
+    count, new, countries = tx.execute(sums).one()
     older = select(network.c.network).where(mine, network.c.first_us < from_us).limit(1)
-    return int(count), int(new) if tx.execute(older).first() else 0
+    return int(count), int(new) if tx.execute(older).first() else 0, int(countries)
 
 
 def message(tx: Connection, identifier: str) -> JournalRow | None:

@@ -36,6 +36,8 @@ def _overdue(now: datetime, retention: Retention) -> Iterator[tuple[Table, Colum
     yield schema.message, schema.message.c.at_us < journal
     yield schema.tally, schema.tally.c.bucket_us < micros(now - TALLIES)
     yield schema.network, schema.network.c.last_us < micros(now - TALLIES)
+    yield schema.correspondent, schema.correspondent.c.last_us < journal
+    yield schema.appeal, schema.appeal.c.closed_us < micros(now - retention.reports)
     yield schema.cohort, schema.cohort.c.day < micros(now - max(COHORTS, retention.journal)) // _DAY_US
     yield schema.complaint, schema.complaint.c.at_us < micros(now - max(COHORTS, retention.reports))
     yield schema.vote, schema.vote.c.sent_us < micros(now - max(COHORTS, retention.reports))

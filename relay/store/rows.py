@@ -45,11 +45,14 @@ def standing(row: RowMapping, prefix: str = "") -> Standing:
         row[prefix + "case_id"],
         row[prefix + "set_by"],
         row[prefix + "standing_version"],
+        State(row[prefix + "own_state"]),
+        moment_or_none(row[prefix + "own_since_us"]),
+        row[prefix + "own_by"],
     )
 
 
 def standing_columns(value: Standing) -> dict[str, Any]:
-    """Return the columns of a standing, its version left out: only compare-and-set moves that."""
+    """Return the columns that a compare-and-set sets: not the version, nor the owner's own switch."""
     return {
         "state": str(value.state),
         "since_us": micros(value.since),

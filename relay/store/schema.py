@@ -87,6 +87,10 @@ def _standing() -> list[Column[Any]]:
         Column("case_id", Words),
         Column("set_by", Words, nullable=False, server_default=text("'staff'")),
         _number("standing_version"),
+        # the owner's own switch: neither lifts the other, the stricter binds
+        Column("own_state", Words, nullable=False, server_default=text("'active'")),
+        _moment("own_since_us", nullable=True),
+        _words("own_by"),
     ]
 
 
@@ -227,12 +231,27 @@ tally = Table(
     sqlite_with_rowid=False,
 )
 
-# From which client networks an account sent: the first time, and the last to ten minutes.
+# From where, and with which programs, an account sent: the first time, and the last to ten minutes.
 network = Table(
     "network",
     metadata,
     Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    # network, or program (a mail program's name, hashed)
+    Column("kind", Words, primary_key=True, server_default=text("'network'")),
     Column("network", Words, primary_key=True),
+    _moment("first_us"),
+    _moment("last_us"),
+    # two letters (ISO 3166) where a database of countries is configured
+    _words("country"),
+    sqlite_with_rowid=False,
+)
+
+# To whom an account wrote: the first 8 bytes of the recipient's keyed hash. The last time is kept to the day.
+correspondent = Table(
+    "correspondent",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("recipient", BigInteger, primary_key=True, autoincrement=False),
     _moment("first_us"),
     _moment("last_us"),
     sqlite_with_rowid=False,
@@ -349,6 +368,19 @@ notice = Table(
     _words("last"),
     Index(None, "level", "subject_id", "kind", "channel", "hour", unique=True),
     Index(None, "state", "next_us"),
+)
+
+# What a customer says against a case, by the signed link of its notice; one for each case.
+appeal = Table(
+    "appeal",
+    metadata,
+    Column("case_id", Words, primary_key=True),
+    _moment("at_us", index=True),
+    # the customer's own words, sealed (Keyring.seal with the case id as context)
+    Column("sealed", LargeBinary, nullable=False),
+    _moment("closed_us", nullable=True),
+    _words("closed_by"),
+    _words("answer"),
 )
 
 suppression = Table(

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-_TABLES: dict[Level, Table] = {
+#: where the standing of each level is
+TABLES: dict[Level, Table] = {
     Level.ACCOUNT: schema.account,
     Level.SERVER: schema.server,
     Level.CUSTOMER: schema.customer,
@@ -29,7 +30,7 @@ _TIMED = [str(state) for state in State if state is not State.ACTIVE]
 
 def standing_of(tx: Connection, level: Level, subject_id: int) -> Standing:
     """Return the standing of one level, not the effective one; NotFound."""
-    table = _TABLES[level]
+    table = TABLES[level]
     row = tx.execute(select(table).where(table.c.id == subject_id)).mappings().first()
     if row is None:
         raise NotFound(f"there is no {level} with id {subject_id}")
@@ -49,7 +50,7 @@ def set_standing(
 
     Conflict if another writer was first, NotFound for an unknown subject. Every process hears of it.
     """
-    table = _TABLES[level]
+    table = TABLES[level]
     statement = update(table).where(table.c.id == subject_id)
     if expected_version is not None:
         statement = statement.where(table.c.standing_version == expected_version)
@@ -65,7 +66,7 @@ def set_standing(
 def ending(tx: Connection, now: datetime) -> list[tuple[Level, int, Standing]]:
     """Return every timed standing whose end has come, of all three levels."""
     found: list[tuple[Level, int, Standing]] = []
-    for level, table in _TABLES.items():
+    for level, table in TABLES.items():
         due = select(table).where(table.c.state.in_(_TIMED), table.c.until_us <= micros(now))
         found += [(level, row["id"], rows.standing(row)) for row in tx.execute(due).mappings()]
     return found

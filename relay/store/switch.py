@@ -1,14 +1,17 @@
-"""Staff switch a standing: the case, the standing and the audit row in one transaction."""
+"""Staff switch a standing: case, standing and audit row in one transaction; owners have a switch apart."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy import update
+
 from relay import ids
+from relay.clock import micros
 from relay.errors import Conflict
 from relay.model import Level, Standing, State
-from relay.store import accounts, audit, decisions
-from relay.store.standing import set_standing, standing_of
+from relay.store import accounts, audit, changes, decisions
+from relay.store.standing import TABLES, set_standing, standing_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -64,3 +67,20 @@ def set_by_staff(  # noqa: PLR0913 - one argument a fact
         {"case_id": case, "before": str(before.state)},
     )
     return set_standing(tx, now, level, number, after, expected_version=before.version)
+
+
+def set_by_owner(  # noqa: PLR0913 - one argument a fact
+    tx: Connection, now: datetime, level: Level, name: str, *, paused: bool, who: str, reason: str
+) -> Standing:
+    """Pause or resume a login, server or customer for its owner, beside the provider's switch; NotFound.
+
+    Neither lifts the other: what the provider switched off stays off, and so does what the owner paused.
+    """
+    number = subject_id(tx, level, name)
+    table, state = TABLES[level], State.SUSPENDED if paused else State.ACTIVE
+    values = {"own_state": str(state), "own_since_us": micros(now), "own_by": who}
+    tx.execute(update(table).where(table.c.id == number).values(values))
+    verb = "pause" if paused else "resume"
+    audit.append(tx, now, who, f"{level} {verb}", f"{level} {name}", reason)
+    changes.note(tx, now, str(level), number)
+    return standing_of(tx, level, number)

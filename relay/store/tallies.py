@@ -216,7 +216,8 @@ def _fast(tx: Connection, account_id: int, since: datetime, now: datetime) -> di
     in_1h = journal.counts(tx, account_id, names, start(hour))
     in_24h = journal.counts(tx, account_id, names, start(day))
     bodies, messages, most = _spam(tx, account_id, start(ten))
-    networks, new_networks = journal.networks(tx, account_id, start(day))
+    networks, new_networks, countries = journal.networks(tx, account_id, start(day))
+    programs, new_programs, _ = journal.networks(tx, account_id, start(day), journal.PROGRAM)
     return {
         "messages_10m": in_10m["messages"],
         "messages_1h": in_1h["messages"],
@@ -235,7 +236,10 @@ def _fast(tx: Connection, account_id: int, since: datetime, now: datetime) -> di
         "refusals_1h": in_1h["refusals"],
         "auth_failures_1h": in_1h["auth_failures"],
         "networks_24h": networks,
+        "countries_24h": countries,
         "new_networks_24h": new_networks,
+        "programs_24h": programs,
+        "new_programs_24h": new_programs,
     }
 
 

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
+#: everything that binds an account: each level's switch, and its owner's own
+_SWITCHES = ("state", "own_state", "server_state", "server_own", "customer_state", "customer_own")
+
+
 def _strictest(*states: str) -> State:
     return max((State(state) for state in states), key=lambda state: state.severity)
 
@@ -56,6 +60,8 @@ def accounts(
             server.c.name.label("server"),
             server.c.state.label("server_state"),
             customer.c.state.label("customer_state"),
+            server.c.own_state.label("server_own"),
+            customer.c.own_state.label("customer_own"),
         )
         .join(customer, customer.c.id == account.c.customer_id)
         .join(server, server.c.id == account.c.server_id)
@@ -85,7 +91,7 @@ def accounts(
             row["server"],
             row["klass"],
             State(row["state"]),
-            _strictest(row["state"], row["server_state"], row["customer_state"]),
+            _strictest(*(row[name] for name in _SWITCHES)),
             moment(row["since_us"]),
             moment_or_none(row["until_us"]),
             row["reason"],

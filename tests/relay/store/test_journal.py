@@ -106,7 +106,7 @@ def test_networks_of_a_day_and_those_new_to_the_account(store: Store) -> None:
 
     with store.begin() as tx:
         journal.append(tx, [sent(1, 5, "192.0.2.0/24"), sent(2, 3, "192.0.3.0/24"), sent(3, 3, "")])
-        assert journal.networks(tx, 1, day) == (2, 0)  # it has no past
+        assert journal.networks(tx, 1, day) == (2, 0, 0)  # it has no past
         journal.append(tx, [sent(4, 200, "192.0.4.0/24", account=2), sent(5, 100, "192.0.5.0/24", account=2)])
         assert journal.networks(tx, 2, day) == (0, 0)
         journal.append(tx, [sent(6, 2, "192.0.4.0/24", account=2), sent(7, 1, "198.51.100.0/24", account=2)])

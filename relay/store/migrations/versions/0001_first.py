@@ -22,6 +22,17 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_answer_expires_us"), "answer", ["expires_us"], unique=False)
     op.create_table(
+        "appeal",
+        sa.Column("case_id", sa.Text(), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("closed_us", sa.BigInteger(), nullable=True),
+        sa.Column("closed_by", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("answer", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.PrimaryKeyConstraint("case_id", name=op.f("pk_appeal")),
+    )
+    op.create_index(op.f("ix_appeal_at_us"), "appeal", ["at_us"], unique=False)
+    op.create_table(
         "audit",
         sa.Column(
             "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
@@ -101,6 +112,15 @@ def upgrade() -> None:
     op.create_index(op.f("ix_complaint_at_us"), "complaint", ["at_us"], unique=False)
     op.create_index(op.f("ix_complaint_message_id"), "complaint", ["message_id"], unique=False)
     op.create_table(
+        "correspondent",
+        sa.Column("account_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("recipient", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("first_us", sa.BigInteger(), nullable=False),
+        sa.Column("last_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "recipient", name=op.f("pk_correspondent")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "counter",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
@@ -124,6 +144,9 @@ def upgrade() -> None:
         sa.Column("case_id", sa.Text(), nullable=True),
         sa.Column("set_by", sa.Text(), server_default=sa.text("'staff'"), nullable=False),
         sa.Column("standing_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("own_state", sa.Text(), server_default=sa.text("'active'"), nullable=False),
+        sa.Column("own_since_us", sa.BigInteger(), nullable=True),
+        sa.Column("own_by", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.ForeignKeyConstraint(["parent_id"], ["customer.id"], name=op.f("fk_customer_parent_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_customer")),
         sa.UniqueConstraint("name", name=op.f("uq_customer_name")),
@@ -197,10 +220,12 @@ def upgrade() -> None:
     op.create_table(
         "network",
         sa.Column("account_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("kind", sa.Text(), server_default=sa.text("'network'"), nullable=False),
         sa.Column("network", sa.Text(), nullable=False),
         sa.Column("first_us", sa.BigInteger(), nullable=False),
         sa.Column("last_us", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("account_id", "network", name=op.f("pk_network")),
+        sa.Column("country", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", "kind", "network", name=op.f("pk_network")),
         sqlite_with_rowid=False,
     )
     op.create_table(
@@ -406,6 +431,9 @@ def upgrade() -> None:
         sa.Column("case_id", sa.Text(), nullable=True),
         sa.Column("set_by", sa.Text(), server_default=sa.text("'staff'"), nullable=False),
         sa.Column("standing_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("own_state", sa.Text(), server_default=sa.text("'active'"), nullable=False),
+        sa.Column("own_since_us", sa.BigInteger(), nullable=True),
+        sa.Column("own_by", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.ForeignKeyConstraint(["customer_id"], ["customer.id"], name=op.f("fk_server_customer_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_server")),
         sa.UniqueConstraint("name", name=op.f("uq_server_name")),
@@ -444,6 +472,9 @@ def upgrade() -> None:
         sa.Column("case_id", sa.Text(), nullable=True),
         sa.Column("set_by", sa.Text(), server_default=sa.text("'staff'"), nullable=False),
         sa.Column("standing_version", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("own_state", sa.Text(), server_default=sa.text("'active'"), nullable=False),
+        sa.Column("own_since_us", sa.BigInteger(), nullable=True),
+        sa.Column("own_by", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.ForeignKeyConstraint(["customer_id"], ["customer.id"], name=op.f("fk_account_customer_id")),
         sa.ForeignKeyConstraint(["server_id"], ["server.id"], name=op.f("fk_account_server_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
