@@ -17,6 +17,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+#: the span of what is called "today"
+DAY = timedelta(hours=24)
+
+
 class Take(StrEnum):
     """Whether a bucket gave what was asked."""
 
@@ -51,6 +55,18 @@ def left(bucket: Bucket, limit: Limit, now: datetime) -> int:
     """Return how much could be taken at once now."""
     debt = max(bucket.paid_back_at_ns - _nanoseconds(now), 0)
     return max(limit.amount - -(-debt // limit.interval_ns), 0)
+
+
+def used(bucket: Bucket, limit: Limit, now: datetime) -> float:
+    """Return how much of the limit is taken, from 0 to 1."""
+    debt = max(bucket.paid_back_at_ns - _nanoseconds(now), 0)
+    return min(debt / (limit.amount * limit.interval_ns), 1.0)
+
+
+def at_most_empty(bucket: Bucket, limit: Limit, now: datetime) -> Bucket:
+    """Return a bucket that owes no more than its limit: after the clock, or the limit, was set back."""
+    most = _nanoseconds(now) + limit.amount * limit.interval_ns
+    return bucket if bucket.paid_back_at_ns <= most else Bucket(most)
 
 
 def take(bucket: Bucket, cost: int, limit: Limit, now: datetime) -> tuple[Bucket, Decision[Take]]:

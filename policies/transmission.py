@@ -160,7 +160,7 @@ class Transmission:
     def breaches(self, message: Message) -> tuple[Breach, ...]:
         """Return every clause that a message breaks, the strictest first; rates have their buckets."""
         found = [
-            Breach(one, f"{say(one)} [{self.cite(one.check)}]", self.cite(one.check))
+            Breach(one, f"{_why(one, message)} [{self.cite(one.check)}]", self.cite(one.check))
             for one in self.clauses
             if one.binds(message.klass) and _broken(one, message)
         ]
@@ -212,6 +212,11 @@ def page(policy: Transmission) -> str:
         state = " *(not in force)*" if one.action is Enforce.OFF else ""
         lines += [f"**{one.number} {one.title}.**{state} {say(one)}", ""]
     return "\n".join(lines)
+
+
+def _why(clause: Clause, message: Message) -> str:
+    """Return what to tell the sender: what exactly is wrong where a check says so, else the clause."""
+    return message.identity_fault if clause.check is Check.SENDER_IDENTITY else say(clause)
 
 
 def _broken(clause: Clause, message: Message) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from policies import ladder as ladders
+from policies import transmission as transmissions
 from relay import noticing, scanning
 from relay.errors import ConfigError, Fault, StoreError
 from relay.keyring import Keyring
@@ -77,6 +78,15 @@ def ladder(config: Config) -> ladders.Ladder:
         raise ConfigError([Fault("policy.ladder", str(path), text) for text in error.faults]) from error
 
 
+def transmission(config: Config) -> transmissions.Transmission:
+    """Return the policy that senders agree to; ConfigError with every fault of it."""
+    path = config.policy.transmission
+    try:
+        return transmissions.load(config.path(path) if path else None)
+    except transmissions.TransmissionError as error:
+        raise ConfigError([Fault("policy.transmission", str(path), text) for text in error.faults]) from error
+
+
 def examine(config: Config) -> None:
     """Try everything that `serve` needs and nothing that listens; ConfigError with all faults at once."""
     faults: list[Fault] = []
@@ -86,6 +96,7 @@ def examine(config: Config) -> None:
         lambda: config.signing.enabled and signing_keys.provider(config),
         lambda: screener(config),
         lambda: ladder(config),
+        lambda: transmission(config),
         lambda: noticing.prepare(config),
         lambda: _examine_store(config),
         lambda: _examine_spool(config),

@@ -10,6 +10,7 @@ from relay.commands import (
     accounts,
     copies,
     customers,
+    emergency,
     mail,
     outbox,
     people,
@@ -42,7 +43,7 @@ for _command in (
     setup.init, setup.check, setup.serve, copies.backup, copies.restore,
     customers.customer, customers.server, accounts.account, accounts.credential,
     mail.screen, mail.learn, rules.rules,
-    outbox.outbox, outbox.held, policy.policy,
+    outbox.outbox, outbox.held, policy.policy, emergency.brake, emergency.bypass,
     reports.feedback, reports.reporter, reports.dkim, reports.explain, reports.audit_log,
     people.people, people.token, suppressions.suppressions,
 ):  # fmt: skip

@@ -9,6 +9,7 @@ import socket
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from relay import building, clock, scrape, sweep
 from relay import config as configuration
 from relay.authentication import Authentication
 from relay.binding import address_of, bind
+from relay.buckets import Buckets
 from relay.console import app as console
 from relay.console.server import settings
 from relay.dns import Resolver
@@ -26,6 +28,7 @@ from relay.errors import ConfigError, Fault, RelayError, StoreError
 from relay.events import Cautioned, ConfigReloaded, Lifecycle
 from relay.feedback.intake import FeedbackDoor, Intake
 from relay.forwarding import Forwarder
+from relay.gate import Gate
 from relay.keyring import Keyring
 from relay.log import Log, take_records
 from relay.metrics import Metrics
@@ -39,8 +42,10 @@ from relay.smtp.listener import Event, Listener
 from relay.smtp.tls import Certificate
 from relay.store import changes
 from relay.store.directory import Directory
+from relay.store.emergency import Name
 from relay.store.engine import Store
 from relay.submission import SubmissionDoor
+from relay.sweep import SwitchWatch
 from relay.upstream.pool import Pool
 
 if TYPE_CHECKING:
@@ -73,6 +78,8 @@ class Parts:
     outbox: Outbox
     pool: Pool
     pipeline: Pipeline
+    gate: Gate
+    switches: SwitchWatch
     submission: SubmissionDoor
     intake: Intake
     feedback: FeedbackDoor
@@ -97,8 +104,17 @@ def compose(config: Config) -> Parts:
     resolver = Resolver(servers=config.dns.servers)
     screen = building.serving_screen(config, building.scanners(config, resolver, metrics))
     pipeline = Pipeline(config, screen, stamper, store, keyring, Forwarder(outbox, metrics))
-    pipeline.foreign = directory.foreign
     outbox.deliverer.rescreen = pipeline.rescreen
+    switches = SwitchWatch(store, metrics)
+    gate = Gate(
+        config, building.transmission(config), directory, pipeline, switches,
+        Buckets(run_folder(config) / "rates"),
+    )  # fmt: skip
+    conduct = pipeline.conduct
+    conduct.foreign, conduct.transmission = directory.foreign, gate.policy
+    conduct.recipients_24h = gate.recipients_today
+    conduct.bypassed = partial(switches.on_now, Name.BYPASS)
+    outbox.deliverer.braked = partial(switches.on_now, Name.BRAKE)
     authentication = Authentication(config.auth, directory, pool, routes, store, keyring, metrics)
     authentication.load()
     intake = Intake(config, store, keyring, building.ladder(config), metrics)
@@ -113,7 +129,9 @@ def compose(config: Config) -> Parts:
         outbox=outbox,
         pool=pool,
         pipeline=pipeline,
-        submission=SubmissionDoor(config, directory, authentication, pipeline),
+        gate=gate,
+        switches=switches,
+        submission=SubmissionDoor(config, directory, authentication, pipeline, gate),
         intake=intake,
         feedback=FeedbackDoor(config, intake),
         certificate=building.certificate(config),
@@ -206,6 +224,7 @@ class Daemon:
     def _background(self) -> Iterator[Coroutine[Any, Any, None]]:
         parts = self.parts
         yield parts.directory.watch()
+        yield parts.switches.watch_forever(tell=self.role.control)
         yield parts.outbox.watch_doubts()
         yield sweep.learn_forever(parts.pipeline, parts.metrics)
         if self.role.control:
@@ -242,6 +261,8 @@ class Daemon:
         """Forget suppressions that changed, and read the customers' keys again; files, so off the loop."""
         self.parts.submission.recipients.heard(heard)
         kinds = {change.kind for change in heard}
+        if changes.SWITCH in kinds:
+            self._load(self.parts.switches.read)
         if changes.DKIM in kinds:
             self._load(self.parts.customers.load)
         if kinds & {changes.SERVER, changes.CUSTOMER}:
@@ -318,6 +339,7 @@ class Daemon:
                 raise ConfigError(
                     [Fault(name, "changed", "needs a restart; nothing was reloaded") for name in changed]
                 )
+            policy = building.transmission(config)
             screen, stamp, steps = (
                 building.serving_screen(config, building.scanners(config, parts.resolver, parts.metrics)),
                 building.stamper(config, parts.keyring, parts.customers),
@@ -330,6 +352,8 @@ class Daemon:
             parts.metrics.emit(ConfigReloaded(ok=False, faults=tuple(str(fault) for fault in faults)))
             return
         parts.config = parts.pipeline.config = config
+        parts.gate.configure(config, policy)
+        parts.pipeline.conduct.transmission, parts.pipeline.conduct.config = policy, config
         parts.submission.configure(config)
         parts.feedback.configure(config)
         parts.intake.configure(config)

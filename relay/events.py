@@ -41,6 +41,42 @@ class RecipientRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class PolicyBroken:
+    """A clause of the transmission policy was broken; `refuse` and `wait` were answered so."""
+
+    name: ClassVar[str] = "policy_broken"
+    level: ClassVar[str] = "info"
+    login: str
+    clause: str  #: "TP 2.5 (2026-11)"
+    check: str
+    action: str  #: flag, wait, refuse
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchTurned:
+    """Staff turned `brake` or `bypass` on or off, or it came to its end."""
+
+    name: ClassVar[str] = "switch"
+    level: ClassVar[str] = "warning"
+    switch: str
+    on: bool
+    until: str = ""
+    set_by: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerOpened:
+    """So many accounts fell within an hour that automatic switch-offs wait for staff; mail is paced."""
+
+    name: ClassVar[str] = "circuit_breaker"
+    level: ClassVar[str] = "error"
+    case_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoginTried:
     """Somebody logged in, or failed to."""
 
@@ -179,6 +215,9 @@ class Lifecycle:
 Event = (
     MessageHandled
     | RecipientRefused
+    | PolicyBroken
+    | SwitchTurned
+    | BreakerOpened
     | LoginTried
     | LoginGuessed
     | ReportTaken

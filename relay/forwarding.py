@@ -64,6 +64,9 @@ class Transaction:
     handed_over: bool = False
     #: keyed hash by which a client's retry of the same message is known
     answer_key: bytes = b""
+    #: what was taken of the sender's limits (relay.gate.Taken), given back unless the message is relayed
+    taken: Any = None
+    relayed: bool = False
 
     @property
     def may_wait(self) -> bool:

@@ -20,8 +20,10 @@ from prometheus_client import (
     generate_latest,
 )
 
+from policies.transmission import Check
 from relay.clock import now
 from relay.events import (
+    BreakerOpened,
     BugFound,
     ConfigReloaded,
     DeliveryTried,
@@ -30,10 +32,12 @@ from relay.events import (
     LoginGuessed,
     LoginTried,
     MessageHandled,
+    PolicyBroken,
     RecipientRefused,
     ReportTaken,
     ScannerFailed,
     StandingChanged,
+    SwitchTurned,
     UpstreamFailed,
 )
 
@@ -130,6 +134,17 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.policy = Counter(
+            "gatepost_policy_breaches", "Clauses of the transmission policy that were broken.",
+            ["check", "action"], registry=self.registry,
+        )  # fmt: skip
+        self.switches = Gauge(
+            "gatepost_switch", "1 while brake or bypass is on.", ["switch"], registry=self.registry
+        )
+        self.breaker = Counter(
+            "gatepost_circuit_breaker_opened", "Switch-offs that wait for staff: too many in an hour.",
+            registry=self.registry,
+        )  # fmt: skip
         self.bugs = Counter("gatepost_bugs", "Exceptions that nobody expected.", registry=self.registry)
         self.sessions = Gauge(
             "gatepost_sessions", "Open SMTP sessions.", ["listener"], registry=self.registry
@@ -163,6 +178,14 @@ class Metrics:
             self.logins.labels(ok)
         for outcome in DELIVERIES:
             self.deliveries.labels(outcome)
+        self._start_policy()
+
+    def _start_policy(self) -> None:
+        for check in Check:
+            for action in ("flag", "wait", "refuse"):
+                self.policy.labels(check, action)
+        for switch in ("brake", "bypass"):
+            self.switches.labels(switch)
 
     def expect_scanners(self, names: Iterable[str]) -> None:
         """Show the series of configured scanners from the start."""
@@ -201,7 +224,7 @@ class Metrics:
         """Return the families as /metrics shows them."""
         return generate_latest(self.registry)
 
-    def _count(self, event: Event) -> None:  # noqa: C901 - one case an event  # noqa: C901 - one case an event
+    def _count(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case an event
         match event:
             case MessageHandled():
                 self._message_children[event.action, event.outcome].inc()
@@ -210,6 +233,12 @@ class Metrics:
                     self._stage_children[stage].observe(milliseconds / 1000)
             case RecipientRefused():
                 self.refusals.labels(event.why).inc()
+            case PolicyBroken():
+                self.policy.labels(event.check, event.action).inc()
+            case SwitchTurned():
+                self.switches.labels(event.switch).set(1 if event.on else 0)
+            case BreakerOpened():
+                self.breaker.inc()
             case LoginTried():
                 self.logins.labels("true" if event.ok else "false").inc()
             case LoginGuessed():

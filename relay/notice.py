@@ -18,6 +18,8 @@ class Kind(StrEnum):
     SUSPEND = "suspend"
     BLOCK_CREDENTIAL = "block_credential"
     REINSTATE = "reinstate"
+    LIMIT_NEAR = "limit_near"
+    LIMIT = "limit"
 
 
 class Channel(StrEnum):
@@ -43,6 +45,10 @@ class Notice:
     reason: str
     #: what would lift it, "" where nothing needs to be
     lifts: str = ""
+    #: the clause of the transmission policy that it rests on, as "TP 2.1 (2026-11)"
+    clause: str = ""
+    #: where to appeal, "" where there is nothing to appeal against
+    appeal: str = ""
     set_by: str = ""
     brand: str = ""
     phone: str = ""
@@ -64,4 +70,4 @@ def kind_of(before: str, after: str, evidence: Mapping[str, Any]) -> Kind | None
         return Kind.BLOCK_CREDENTIAL
     if before != after:
         return _BY_STATE.get(after)
-    return Kind.WARN if action == Kind.WARN else None
+    return Kind(action) if action in (Kind.WARN, Kind.LIMIT_NEAR, Kind.LIMIT) else None

@@ -14,30 +14,29 @@ asked before forwarding, and the row is queued after the reply is known.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import hashlib
 import ipaddress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from policies import acceptance
 from policies.acceptance import Action
+from policies.decision import Decision
+from policies.transmission import Enforce
 from relay import clock, forwarding
+from relay.conduct import Conduct, program
 from relay.events import MessageHandled
 from relay.forwarding import Stamped
-from relay.model import Mode
 from relay.outbox.parcel import Screened
 from relay.smtp import reply as replies
 from relay.store import journal
+from relay.store.correspondents import Correspondents
 from relay.store.journal import Batch, JournalRow
 from screening.mail import Envelope, Mail
-from screening.rules.identity import identity_fault, sender_allowed
 from screening.verdict import Hit, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from policies.decision import Decision
     from relay.config import Config
     from relay.forwarding import Forwarder, Transaction
     from relay.keyring import Keyring
@@ -51,8 +50,6 @@ if TYPE_CHECKING:
     from relay.store.outbox import Row
     from screening.screen import Screen
 
-#: The hit of a sender that is not the account's, where operators do not enforce it.
-FOREIGN_SENDER = "foreign_sender"
 #: Beyond this the work of reading and signing leaves the event loop.
 LARGE_BYTES = 256 << 10
 
@@ -92,8 +89,10 @@ class Pipeline:
         self.forwarder = forwarder
         self.metrics = forwarder.metrics
         self.journal = Batch(store)
-        #: tells whether a domain belongs to another customer than the one of this id
-        self.foreign: Callable[[int, str], bool] = lambda _customer_id, _domain: False
+        self.correspondents = Correspondents(store)
+        self.conduct = Conduct(config, forwarder.metrics)
+        #: where a client is, as ISO 3166; "" where nobody knows
+        self.country: Callable[[str], str] = lambda _address: ""
 
     async def receive(self, session: Session, transaction: Transaction, content: Content) -> Reply:
         """Screen, decide, stamp, forward and record one message whose recipients were all taken."""
@@ -106,8 +105,8 @@ class Pipeline:
         if known := await self._first_answer(transaction.answer_key):
             return known
         verdict = await self._screened(mail, since + forwarding.SCREEN_SECONDS - started)
-        verdict = self._identified(transaction.account, mail, verdict)
-        decision = self.decide(transaction.account, mail, verdict)
+        verdict = self.conduct.identified(transaction.account, mail, verdict)
+        decision = self.conduct.decide(transaction.account, verdict)
         handling = Handling(mail, verdict, decision, body_hash, message_id_hash)
         handling.stages_ms["screen"] = forwarding.elapsed_ms(started)
         if refusal := self._refusal(transaction, handling):
@@ -178,55 +177,13 @@ class Pipeline:
         text = known.text or f"Accepted before, message {known.queue_id}"
         return replies.make(known.code, "0.0", text)
 
-    def decide(self, account: Account, mail: Mail, verdict: Verdict) -> Decision[Action]:
-        """Turn a verdict into what happens; a customer in `observe` is never refused."""
-        settings = self.config.screening
-        fault = verdict.malformed
-        if not fault and self.config.policy.identity == "enforce":
-            fault = self._identity_fault(account, mail)
-        thresholds = acceptance.Thresholds(settings.tag, settings.hold, settings.refuse)
-        defer = settings.failure == "defer"
-        decision = acceptance.judge(
-            verdict.score,
-            fault,
-            acceptance.Missing(len(verdict.unanswered), verdict.defers, verdict.holds),
-            thresholds,
-            screened="patterns" not in verdict.unanswered,
-            defer_on_failure=defer,
-        )
-        if not settings.enabled and not fault:
-            decision = dataclasses.replace(decision, reason="screening is off")
-        foreign = next((hit.evidence for hit in verdict.hits if hit.rule == FOREIGN_SENDER), "")
-        if foreign and self.config.policy.identity == "flag" and decision.action is Action.DELIVER:
-            decision = dataclasses.replace(decision, action=Action.TAG, reason=foreign)
-        if account.customer.mode is Mode.OBSERVE and decision.action is not Action.DELIVER:
-            reason = f"observed only, would {decision.action}: {decision.reason}"
-            return dataclasses.replace(decision, action=Action.DELIVER, reason=reason)
-        return decision
-
-    def _identity_fault(self, account: Account, mail: Mail) -> str:
-        return identity_fault(mail, account.senders, self._stranger_to(account))
-
-    def _stranger_to(self, account: Account) -> Callable[[str], bool]:
-        return lambda domain: self.foreign(account.customer.id, domain)
-
-    def _identified(self, account: Account, mail: Mail, verdict: Verdict) -> Verdict:
-        """Add a hit for a foreign sender where the operator flags (it tags) or only observes it."""
-        if self.config.policy.identity == "enforce":
-            return verdict
-        sender = mail.envelope.sender
-        fault = self._identity_fault(account, mail)
-        if not fault and sender and not sender_allowed(sender, account.senders, self._stranger_to(account)):
-            fault = "The envelope sender does not belong to this account."
-        if not fault:
-            return verdict
-        return dataclasses.replace(verdict, hits=(*verdict.hits, Hit(FOREIGN_SENDER, 0.0, fault)))
-
     def _refusal(self, transaction: Transaction, handling: Handling) -> Reply | None:
         """Return the reply if the message goes no further."""
         decision, verdict = handling.decision, handling.verdict
         if decision.action is Action.DEFER and not transaction.may_wait:
             return replies.NOT_SCREENED
+        if decision.numbers.get("breach") == Enforce.WAIT:
+            return replies.make(450, "7.1", f"{decision.reason} (message {transaction.id})")
         if decision.action is Action.REFUSE:
             code = 554 if "threshold" in decision.numbers else 550
             return replies.make(code, "7.1", self._refused(transaction.id, decision, verdict))
@@ -265,8 +222,10 @@ class Pipeline:
         at = clock.moment(row.at_us)
         envelope = Envelope(row.id, peer_ip, helo, tls, account.login, waiting.sender, people, at)
         mail = Mail(envelope, body)
-        verdict = self._identified(account, mail, await self._screened(mail, forwarding.SCREEN_SECONDS))
-        decision = self.decide(account, mail, verdict)
+        verdict = self.conduct.identified(
+            account, mail, await self._screened(mail, forwarding.SCREEN_SECONDS)
+        )
+        decision = self.conduct.decide(account, verdict)
         if decision.action is Action.DEFER:
             return Screened("later", reason=decision.reason)
         outcome = {Action.HOLD: "held", Action.REFUSE: "refused"}.get(decision.action, "queued")
@@ -287,6 +246,9 @@ class Pipeline:
         """Queue the journal row and emit the event; nobody waits for either."""
         row = self._row(session, transaction, handling)
         self.journal.add(row)
+        if row.relayed:
+            transaction.relayed = True
+            self.correspondents.wrote(transaction.account, row.recipient_hashes, row.at)
         self.metrics.emit(
             MessageHandled(
                 id=row.id,
@@ -331,6 +293,9 @@ class Pipeline:
             unanswered=list(verdict.unanswered),
             ruleset=verdict.ruleset,
             stages={stage: round(span, 3) for stage, span in handling.stages_ms.items()},
+            country=self.country(session.peer_ip),
+            program=program(mail),
+            counts={"refusals": 1} if self.conduct.tells(handling.decision) else {},
         )
 
 

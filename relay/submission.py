@@ -5,14 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from policies import admission
-from policies.admission import Admit, Held
+from policies.transmission import Check, Enforce
 from relay import clock, ids
 from relay.errors import ConfigError, StoreError
 from relay.events import LocalProblem, LoginGuessed, LoginTried, RecipientRefused, UpstreamFailed
 from relay.forwarding import Transaction
-from relay.model import Mode, State, UpstreamAuth
-from relay.outbox.parcel import Why
+from relay.model import UpstreamAuth
 from relay.smtp import reply as replies
 from relay.smtp.auth import Busy
 from relay.store import logins
@@ -21,8 +19,11 @@ from relay.store.recipients import Recipients, is_unknown
 from screening.rules.identity import sender_allowed
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from relay.authentication import Authentication
     from relay.config import Config
+    from relay.gate import Gate
     from relay.model import Account
     from relay.pipeline import Pipeline
     from relay.smtp.content import Content
@@ -61,6 +62,7 @@ class SubmissionDoor:
         directory: Directory,
         authentication: Authentication,
         pipeline: Pipeline,
+        gate: Gate,
     ) -> None:
         self.config = config
         self.directory = directory
@@ -68,6 +70,7 @@ class SubmissionDoor:
         self.routes = authentication.routes
         self.pool = authentication.pool
         self.pipeline = pipeline
+        self.gate = gate
         self.logins = logins.Batch(pipeline.store)
         self.recipients = Recipients(pipeline.store, pipeline.keyring)
 
@@ -118,10 +121,10 @@ class SubmissionDoor:
         account = await self.directory.account(session.login or "")
         if account is None:
             return replies.ACCOUNT_CLOSED
-        enforce = self.config.policy.identity == "enforce" and account.customer.mode is Mode.ENFORCE
-        if enforce and command.sender and not self._may_send_as(account, command.sender):
-            return replies.SENDER_NOT_YOURS
         notes, now = _notes(session), clock.now()
+        foreign = command.sender and not self._may_send_as(account, command.sender)
+        if foreign and (refusal := self._foreign_sender(account, now)):
+            return refusal
         route = self.routes(account.server)
         if notes.password:
             route = route.logged_in_as(account.login, notes.password)
@@ -148,21 +151,35 @@ class SubmissionDoor:
         transaction = _notes(session).transaction
         if transaction is None:
             return replies.MAIL_FIRST
-        if refusal := await self._not_admitted(transaction, (command.recipient,)):
+        if refusal := await self.gate.admit(transaction, (command.recipient,)):
             return refusal
         account, now = transaction.account, clock.now()
         held = await self.recipients.suppressed(account, command.recipient, now)
-        if held and account.customer.mode is Mode.ENFORCE:
+        if held and not self.gate.observes(account, now):
             self._refused(transaction, "suppressed", "550 5.7.1")
             return replies.make(550, "7.1", "Mail to this address is suppressed; your provider can say more")
+        if refusal := await self.gate.take(transaction, command.recipient):
+            return refusal
         reply = await self.pipeline.forwarder.rcpt(transaction, command)
         unknown = is_unknown(reply.code, reply.status, reply.text)
         self.recipients.tried(account, command.recipient, now, unknown=unknown)
         if reply.ok:
             transaction.recipients.append(command)
         else:
+            self.gate.refused(transaction)
             self._refused(transaction, "upstream", f"{reply.code} {reply.status}")
         return reply
+
+    def _foreign_sender(self, account: Account, now: datetime) -> Reply | None:
+        """Return the refusal of a sender that is not the account's, None where the dot decides."""
+        clause = self.gate.policy.clause(Check.SENDER_IDENTITY)
+        enforced = self.config.policy.identity == "enforce" and clause and clause.action is Enforce.REFUSE
+        if not enforced or self.gate.observes(account, now):
+            return None
+        foreign = replies.SENDER_NOT_YOURS
+        return replies.make(
+            foreign.code, foreign.detail, f"{foreign.text} [{self.gate.policy.cite(Check.SENDER_IDENTITY)}]"
+        )
 
     async def slow(self, session: Session) -> None:
         """Give the upstream connection back during a slow upload; the dot asks again."""
@@ -178,9 +195,8 @@ class SubmissionDoor:
         if transaction is None:
             return replies.MAIL_FIRST
         try:
-            if refusal := await self._not_admitted(
-                transaction, tuple(to.recipient for to in transaction.recipients)
-            ):
+            people = tuple(to.recipient for to in transaction.recipients)
+            if refusal := await self.gate.admit(transaction, people):
                 return refusal
             reply = await self.pipeline.receive(session, transaction, content)
         except (StoreError, ConfigError) as error:
@@ -189,6 +205,7 @@ class SubmissionDoor:
             notes.owed = (transaction.answer_key, reply)
             return reply
         finally:
+            self.gate.ended(transaction)
             if not transaction.handed_over:
                 await transaction.upstream.abandon()
 
@@ -209,56 +226,13 @@ class SubmissionDoor:
         notes = _notes(session)
         transaction, notes.transaction = notes.transaction, None
         if transaction:
+            self.gate.ended(transaction)
             await transaction.upstream.abandon()
-
-    # --- who may send now
-
-    async def _not_admitted(self, transaction: Transaction, recipients: tuple[str, ...]) -> Reply | None:
-        """Return the refusal if the account's, its server's or its customer's standing forbids it now."""
-        account = await self.directory.account(transaction.account.login)
-        if account is None:
-            return replies.ACCOUNT_CLOSED
-        if account.effective.state is State.ACTIVE or account.customer.mode is Mode.OBSERVE:
-            return None
-        held = [
-            Held(level, str(standing.state), standing.until, standing.reason)
-            for level, standing in (
-                ("account", account.standing),
-                ("server", account.server.standing),
-                ("customer", account.customer.standing),
-            )
-        ]
-        decision = admission.judge(held, clock.now(), escape=all(self._is_escape(to) for to in recipients))
-        if decision.action is Admit.YES:
-            return None
-        if decision.action is Admit.PACE and transaction.may_wait:
-            if transaction.waits is None:
-                await transaction.upstream.abandon()
-                transaction.waits, transaction.note = Why.PACED, decision.reason
-            return None
-        case = account.effective.case_id or "-"
-        if decision.action is Admit.PACE:
-            self._refused(transaction, "standing", "450 4.7.1", case)
-            text = f"Sending is slowed down ({decision.reason}); try again later, case {case}"
-            return replies.make(450, "7.1", text)
-        self._refused(transaction, "standing", "550 5.7.1", case)
-        return replies.make(
-            550, "7.1", f"Sending is off ({decision.reason}). Write to {self._support()} and name case {case}"
-        )
 
     def _local_problem(self, error: StoreError | ConfigError) -> Reply:
         """Return the reply where the store, or a secret's file, cannot be read just now."""
         self.pipeline.metrics.emit(LocalProblem(type(error).__name__, str(error)))
         return replies.LOCAL_PROBLEM
-
-    def _support(self) -> str:
-        return next(iter(self.config.policy.support_addresses), f"postmaster@{self.config.hostname}")
-
-    def _is_escape(self, recipient: str) -> bool:
-        address = recipient.lower()
-        local, _, domain = address.partition("@")
-        ours = domain in ("", self.config.hostname, self.config.signing.domain)
-        return (local in ("postmaster", "abuse") and ours) or address in self.config.policy.support_addresses
 
     def _refused(self, transaction: Transaction, why: str, reply: str, case: str = "") -> None:
         self.pipeline.metrics.emit(RecipientRefused(transaction.account.login, why, reply, case))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from relay import clock
 from relay.errors import StoreError
+from relay.events import SwitchTurned
 from relay.store import retention
+from relay.store.emergency import Name, Switches, switched_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +23,44 @@ if TYPE_CHECKING:
 
 DECIDE_SECONDS = 0.25
 PURGE_SECONDS = 3600
+#: So often the ends of brake and bypass are noticed; that they end then, nobody has to notice.
+SWITCH_SECONDS = 10.0
 LEARN_SECONDS = 1.0
+
+
+class SwitchWatch(Switches):
+    """The emergency switches of a process, read from the store."""
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        super().__init__()
+        self._store = store
+        self._metrics = metrics
+        self._tells = False
+        self._told: set[Name] = set()
+
+    def on_now(self, name: Name) -> bool:
+        """Return whether a switch is on at this moment."""
+        return self.on(name, clock.now())
+
+    def read(self) -> None:
+        """Take the switches as they are, and say what changed; StoreError. Blocks."""
+        with self._store.read() as tx:
+            found = switched_on(tx, clock.now())
+        self.take(found)
+        for name in Name if self._tells else ():
+            one = next((one for one in found if one.name is name), None)
+            if (one is not None) != (name in self._told):
+                self._told ^= {name}
+                facts = (one.until.isoformat(), one.set_by, one.reason) if one else ("", "", "")
+                self._metrics.emit(SwitchTurned(str(name), one is not None, *facts))
+
+    async def watch_forever(self, *, tell: bool) -> None:
+        """Read the switches at the start, and now and then to say that one has ended (`tell`)."""
+        self._tells = tell
+        while True:
+            with suppress(StoreError):
+                await asyncio.to_thread(self.read)
+            await asyncio.sleep(SWITCH_SECONDS)
 
 
 async def decide_forever(intake: Intake, metrics: Metrics) -> None:

@@ -10,6 +10,8 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from policies.rates import Limit
+
 _UNITS = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 _MOST_WORKERS = 64
 _SIZES = {"B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
@@ -73,10 +75,21 @@ def _workers(value: object) -> object:
     )
 
 
+def parse_rate(value: object) -> Limit:
+    """Read `1000/1h`, so much in so long; PydanticCustomError otherwise."""
+    if isinstance(value, Limit):
+        return value
+    match = re.fullmatch(r"([1-9]\d{0,9})/(\S+)", value) if isinstance(value, str) else None
+    if not match or (span := parse_duration(match[2])) < timedelta(seconds=1):
+        raise PydanticCustomError("rate", 'must be so much in so long, such as "1000/1h" or "5000/1d"')
+    return Limit(int(match[1]), span)
+
+
 MAILBOX = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}$"
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Address = Annotated[str, BeforeValidator(_address)]
+Rate = Annotated[Limit, BeforeValidator(parse_rate)]
 Network = Annotated[str, BeforeValidator(_network)]
 Workers = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]

@@ -24,7 +24,7 @@ from relay.errors import ConfigError
 from relay.keyring import Keyring
 from relay.signing import dkim
 from relay.smtp.board import Board
-from relay.store import staff
+from relay.store import emergency, staff
 from relay.store.engine import Store
 
 if TYPE_CHECKING:
@@ -140,6 +140,11 @@ def check(context: Context) -> None:
         click.echo(f"caution, {line}")
     for line in building.disclosures(context.config):
         click.echo(f"leaves this machine, {line}")
+    with context.read() as tx:
+        for one in emergency.switched_on(tx, clock.now()):
+            click.echo(
+                f"{one.name} is on until {one.until:%Y-%m-%d %H:%M} UTC, by {one.set_by}: {one.reason}"
+            )
     click.echo("ok")
 
 

@@ -26,6 +26,11 @@ _VERBS = {
     "reinstate": (State.ACTIVE, None, "Switch sending on again; only messages sent from now on count."),
     "close": (State.CLOSED, None, "Close for good: the login itself is refused."),
 }
+#: the owner's switch, beside the provider's: the stricter holds
+_OWN = {
+    "pause": "Switch sending off for its owner; staff's own switch stays as it is.",
+    "resume": "Take the owner's pause back; what staff or policy switched off stays off.",
+}
 _WITH_AN_END = ("throttle", "suspend", "deactivate")
 
 
@@ -53,7 +58,7 @@ def as_json(standing: Standing) -> dict[str, Any]:
 
 
 def add_commands(group: click.Group, level: Level) -> None:
-    """Add the four commands for one level."""
+    """Add the commands of one level."""
     for verb, (state, span, text) in _VERBS.items():
         command: Command = _change(level, state)
         if verb in _WITH_AN_END:
@@ -66,6 +71,28 @@ def add_commands(group: click.Group, level: Level) -> None:
         )(command)
         argument = click.argument("name", metavar="LOGIN" if level is Level.ACCOUNT else "NAME")
         group.command(verb, help=text)(argument(json_option(command)))
+    for verb, text in _OWN.items():
+        group.add_command(_pause(verb, level, text))
+
+
+def _pause(verb: str, level: Level, text: str) -> click.Command:
+    @click.argument("name", metavar="LOGIN" if level is Level.ACCOUNT else "NAME")
+    @click.option("--reason", default=f"{verb}d by its owner", help="Kept in the audit log.")
+    @click.option("--by", "who", default="owner", show_default=True, help="Who asked for it.")
+    @json_option
+    @pass_context
+    @reporting_errors
+    def command(context: Context, name: str, reason: str, who: str, as_json: bool) -> None:
+        with context.begin() as tx:
+            standing = switch.set_by_owner(
+                tx, clock.now(), level, name, paused=verb == "pause", who=who, reason=reason
+            )
+        if as_json:
+            emit({str(level): name, **_json(standing.binding), "own": str(standing.own)})
+        else:
+            click.echo(f"{name} is {standing.binding.state}")
+
+    return click.command(verb, help=text)(command)
 
 
 def _change(level: Level, state: State) -> Command:

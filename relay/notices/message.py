@@ -74,6 +74,7 @@ def payload(notice: Notice) -> bytes:
         "until": notice.until.isoformat() if notice.until else None,
         "reason": notice.reason,
         "lifts": notice.lifts,
+        "clause": notice.clause,
         "set_by": notice.set_by,
         "numbers": dict(notice.numbers),
     }

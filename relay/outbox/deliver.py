@@ -250,6 +250,9 @@ class Deliverer:
             except NotFound:
                 await self.ledger.give_up(row, envelope, "5.2.1", "The account that sent this is gone")
                 return
+            if self.braked():  # claimed a moment before
+                await self.ledger.settle(row, next_us=micros(self.steady.now()))
+                return
             if await self._waits_for_standing(row, account):
                 return
         if row.size > LARGE_BYTES:

@@ -112,6 +112,21 @@ def timeline(
     return [_case(row) for row in tx.execute(statement).mappings()]
 
 
+def steps_since(tx: Connection, level: Level, subject_id: int, step: str, since_us: int) -> int:
+    """Return how many cases of one step a subject has since a moment (microseconds)."""
+    statement = (
+        select(func.count())
+        .select_from(_decision)
+        .where(
+            _decision.c.level == str(level),
+            _decision.c.subject_id == subject_id,
+            _decision.c.at_us >= since_us,
+            _decision.c.step == step,
+        )
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
 def switched_off(tx: Connection, now: datetime) -> int:
     """Return how many accounts policy switched off within the hour, for the circuit breaker."""
     off = (str(State.DEACTIVATED), str(State.SUSPENDED))

@@ -75,6 +75,14 @@ class JournalRow:
         return self.outcome in GOES_OUT and self.action not in _NEVER_FORWARDED
 
     @property
+    def recipient_hashes(self) -> list[bytes]:
+        """Return each recipient's hash."""
+        return [
+            self.recipients[start : start + HASH_BYTES]
+            for start in range(0, len(self.recipients), _RECIPIENT_BYTES)
+        ]
+
+    @property
     def domain_hashes(self) -> list[bytes]:
         """Return each recipient's domain hash."""
         return [

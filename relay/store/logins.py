@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, select
 
 from relay.clock import micros, moment
-from relay.store import batch, bulk
+from relay.store import batch, bulk, journal
+from relay.store.journal import BUCKET_US
 from relay.store.schema import clean, login_event
 
 if TYPE_CHECKING:
@@ -33,12 +35,18 @@ class Login:
 
 
 def record(tx: Connection, logins: Login | Sequence[Login]) -> None:
-    """Write one or many."""
+    """Write one or many, and count the failures."""
     many = [logins] if isinstance(logins, Login) else logins
     rows = [
         (one.account_id, micros(one.at), clean(one.ip), clean(one.mechanism), one.ok, one.credential_id)
         for one in many
     ]
+    failures: Counter[tuple[int, int, str]] = Counter(
+        (one.account_id, micros(one.at) // BUCKET_US * BUCKET_US, "auth_failures")
+        for one in many
+        if not one.ok
+    )
+    journal.add_to_tally(tx, failures)
     bulk.insert(tx, login_event, ("account_id", "at_us", "ip", "mechanism", "ok", "credential_id"), rows)
 
 

@@ -121,6 +121,7 @@ def _due(tx: Connection, row: RowMapping) -> Due:
         until=case.until,
         reason=case.reason,
         lifts=str(case.evidence.get("lifts", "")),
+        clause=str(case.evidence.get("clause", "")),
         set_by=case.set_by,
         brand=customer.brand if customer else "",
         phone=customer.phone if customer else "",

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -239,6 +240,13 @@ class Relay:
         """Return host and port of a listener."""
         host, _, port = self.listeners[listener].rpartition(":")
         return host, int(port)
+
+    def metrics(self) -> str:
+        """Return the page of numbers."""
+        host, port = self.address("http")
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
+            text: str = answer.read().decode()
+        return text
 
     def trust(self) -> ssl.SSLContext:
         """Return a client's TLS context that trusts this relay."""

@@ -189,6 +189,7 @@ def test_the_json_of_a_webhook_is_versioned() -> None:
         "until": "2026-11-22T13:00:00+00:00",
         "reason": "18 complaints of 2000 messages",
         "lifts": "sending comes back at 2026-11-22 13:00 UTC",
+        "clause": "",
         "set_by": "policy",
         "numbers": {"votes": 18, "relayed_to_reporters": 2000},
     }

@@ -108,12 +108,12 @@ def test_networks_of_a_day_and_those_new_to_the_account(store: Store) -> None:
         journal.append(tx, [sent(1, 5, "192.0.2.0/24"), sent(2, 3, "192.0.3.0/24"), sent(3, 3, "")])
         assert journal.networks(tx, 1, day) == (2, 0, 0)  # it has no past
         journal.append(tx, [sent(4, 200, "192.0.4.0/24", account=2), sent(5, 100, "192.0.5.0/24", account=2)])
-        assert journal.networks(tx, 2, day) == (0, 0)
+        assert journal.networks(tx, 2, day) == (0, 0, 0)
         journal.append(tx, [sent(6, 2, "192.0.4.0/24", account=2), sent(7, 1, "198.51.100.0/24", account=2)])
         journal.append(tx, [sent(8, 300, "198.51.100.0/24", account=2)])  # an old row changes nothing
-        assert journal.networks(tx, 2, day) == (2, 1)
-        assert journal.networks(tx, 2, NOW - timedelta(days=30)) == (3, 0)
-        assert journal.networks(tx, 3, day) == (0, 0)
+        assert journal.networks(tx, 2, day) == (2, 1, 0)
+        assert journal.networks(tx, 2, NOW - timedelta(days=30)) == (3, 0, 0)
+        assert journal.networks(tx, 3, day) == (0, 0, 0)
 
 
 def test_a_message_is_not_counted_twice(store: Store) -> None:
