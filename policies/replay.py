@@ -100,7 +100,8 @@ class Subject:
             return None
         step, before = decision.action, self.state
         target = after(before, step.action, now, step.duration)
-        news = step.action is Move.WARN and step.name not in self.told
+        may_send = before.severity < State.DEACTIVATED.severity
+        news = step.action is Move.WARN and step.name not in self.told and may_send
         if target is None and not news and not step.blocks_credential:
             return None
         self.told.add(step.name)

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
-
 from policies import ladder as ladders
 from policies.standing import (
+    HALF_OPEN,
     Move,
     Next,
     StandingNow,
@@ -30,9 +29,9 @@ from policies.standing import (
 from relay import ids
 from relay.clock import micros
 from relay.errors import Conflict, NotFound
-from relay.events import StandingChanged
+from relay.events import BreakerOpened, StandingChanged
 from relay.model import Level, Mode, Standing, State
-from relay.store import accounts, audit, changes, complaints, decisions, journal, logins, schema, tallies
+from relay.store import accounts, audit, changes, complaints, decisions, journal, judging, logins, tallies
 from relay.store.standing import ending, set_standing, standing_of
 
 if TYPE_CHECKING:
@@ -53,6 +52,8 @@ if TYPE_CHECKING:
 WARN_AGAIN = timedelta(hours=24)
 #: So many accounts of before a restart are judged with each sweep.
 BACKLOG_PER_SWEEP = 50
+#: Counters are looked at so often; spam-like messages and reports with every sweep.
+COUNT_AGAIN = timedelta(seconds=1)
 #: Rows of the journal may be so late.
 _LATE = timedelta(seconds=5)
 _OBSERVED = "policy, observing"
@@ -88,6 +89,9 @@ class Judge:
         self._metrics = metrics
         self._seq: int | None = None
         self._seen_us = 0
+        #: counters of the last minutes as they were when they were last looked at
+        self._counts: dict[tuple[int, str], int] = {}
+        self._counted_at: datetime | None = None
         #: accounts that had reports before this process began, judged a few at a time behind the news
         self._backlog: set[int] = set()
 
@@ -136,22 +140,21 @@ class Judge:
             while heard := changes.since(tx, self._seq):
                 found |= {int(one.key) for one in heard if one.kind == changes.JUDGE}
                 self._seq = heard[-1].seq
-        found |= self._active(tx, self._seen_us - micros_of(_LATE))
+        found |= self._active(tx, now)
         self._seen_us = micros(now)
         return sorted(found)
 
-    def _active(self, tx: Connection, after_us: int) -> set[int]:
-        """Return accounts whose fast numbers may have moved since a moment."""
-        start = max(after_us, self._seen_us - micros_of(timedelta(minutes=10)))
-        spam = select(schema.message.c.account_id).where(
-            schema.message.c.at_us > start, schema.message.c.score >= tallies.SPAM_SCORE
-        )
-        names = ("unknown_recipients", "first_time_recipients")
-        unknown = select(schema.tally.c.account_id).where(
-            schema.tally.c.bucket_us > start - micros_of(timedelta(minutes=10)),
-            schema.tally.c.name.in_(names),
-        )
-        return set(tx.execute(spam.union(unknown)).scalars()) if self._seen_us else set()
+    def _active(self, tx: Connection, now: datetime) -> set[int]:
+        """Return accounts whose fast numbers have moved."""
+        found: set[int] = set()
+        if self._seen_us:
+            start = max(self._seen_us - micros_of(_LATE), micros(now - timedelta(minutes=10)))
+            found = judging.with_spam(tx, start, tallies.SPAM_SCORE)
+        if self._counted_at is None or now - self._counted_at >= COUNT_AGAIN:
+            counts, first = judging.recent_counts(tx, now), self._counted_at is None
+            found |= set() if first else judging.grown(self._counts, counts)
+            self._counts, self._counted_at = counts, now
+        return found
 
     # -- one account -------------------------------------------------------------------------------
 
@@ -174,7 +177,8 @@ class Judge:
         account, step = judged.account, judged.decision.action
         move, held = self._softened(tx, now, step.action)
         following = after(str(account.standing.state), move, now, step.duration)
-        if following is None and move is not Move.WARN:
+        warns = move is Move.WARN and account.standing.state.may_send
+        if following is None and not warns and not step.blocks_credential:
             return None
         said_only = following is None or account.customer.mode is Mode.OBSERVE
         if said_only and self._said_before(tx, account, step.name, now):
@@ -207,18 +211,15 @@ class Judge:
                 tx, now, Level.ACCOUNT, account.id, standing, expected_version=account.standing.version
             )
             self._server_falls(tx, account, now)
+        if held and self._metrics is not None:
+            self._metrics.emit(BreakerOpened(str(standing.case_id), held))
         return str(standing.case_id), _changed(f"account {account.login}", standing)
 
     def _softened(self, tx: Connection, now: datetime, move: Move) -> tuple[Move, str]:
         """Return the move that the circuit breaker leaves, and why it holds back."""
         if move not in (Move.DEACTIVATE, Move.SUSPEND):
             return move, ""
-        active = (
-            select(func.count())
-            .select_from(schema.account)
-            .where(schema.account.c.state == str(State.ACTIVE))
-        )
-        state = breaker(decisions.switched_off(tx, now), int(tx.execute(active).scalar_one()))
+        state = breaker(decisions.switched_off(tx, now), judging.active_accounts(tx))
         left = soften(move, state.action)
         return left, "" if left is move else f"circuit breaker: {state.reason}; staff decide"
 
@@ -291,16 +292,7 @@ class Judge:
     def _server_falls(self, tx: Connection, account: Account, now: datetime) -> None:
         """Raise the server's own case when many of its accounts fall within a day."""
         server = account.server
-        mine = select(schema.account.c.id).where(schema.account.c.server_id == server.id)
-        off = (str(State.DEACTIVATED), str(State.SUSPENDED))
-        fallen = select(func.count(func.distinct(schema.decision.c.subject_id))).where(
-            schema.decision.c.at_us > micros(now - timedelta(hours=24)),
-            schema.decision.c.level == str(Level.ACCOUNT),
-            schema.decision.c.to_state.in_(off),
-            schema.decision.c.subject_id.in_(mine),
-        )
-        number = int(tx.execute(fallen).scalar_one())
-        total = int(tx.execute(select(func.count()).select_from(mine.subquery())).scalar_one())
+        number, total = judging.fallen(tx, server.id, now - timedelta(hours=24))
         recent = decisions.timeline(tx, Level.SERVER, server.id, since=now - WARN_AGAIN)
         if not falling_together(number, total) or any(case.step == "accounts_fall" for case in recent):
             return
@@ -322,7 +314,9 @@ class Judge:
         if current.version != standing.version or following is None:
             return None
         reason = f"the time of {current.state} is over; only what is sent from now on counts"
-        fresh = Standing(State.ACTIVE, now, None, reason, ids.case_id(), decisions.POLICY)
+        was_off = current.state is State.DEACTIVATED and current.set_by == decisions.POLICY
+        ends = now + HALF_OPEN if was_off else None
+        fresh = Standing(State.ACTIVE, now, ends, reason, ids.case_id(), decisions.POLICY)
         decisions.add(
             tx, now, case_id=str(fresh.case_id), level=level, subject_id=subject, step=decisions.RETURN,
             from_state=current.state, to_state=State.ACTIVE, until=None, reason=reason,
@@ -345,13 +339,7 @@ def fingerprint(evidence: Mapping[str, Any]) -> str:
 
 
 def _standing_now(tx: Connection, account: Account, now: datetime) -> StandingNow:
-    returns = [
-        case.at
-        for case in decisions.timeline(tx, Level.ACCOUNT, account.id, since=now - tallies.WINDOW)
-        if case.step == decisions.RETURN
-        and case.from_state is State.DEACTIVATED
-        and case.evidence.get("was_set_by") == decisions.POLICY
-    ]
+    returns = judging.automatic_returns(tx, account.id, now - tallies.WINDOW)
     return StandingNow(
         state=str(account.standing.state),
         automatic_returns_30d=returns_within(returns, now),

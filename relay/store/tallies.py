@@ -11,8 +11,7 @@ from sqlalchemy import func, select
 from policies.statistics import lower_bound
 from policies.tally import Tally
 from relay.clock import micros, moment
-from relay.model import Level, Standing, State
-from relay.store import complaints, decisions, journal, reporters
+from relay.store import complaints, journal, judging, reporters
 from relay.store.journal import DAY_US
 from relay.store.schema import cohort, message
 
@@ -55,15 +54,9 @@ class Counted:
 
 
 def counts_from(tx: Connection, account: Account, now: datetime) -> datetime:
-    """Return from when on messages count: 30 days, or since the account last became active again."""
+    """Return from when on messages count: 30 days, or since the account's numbers last began anew."""
     floor = moment(micros(now - WINDOW) // DAY_US * DAY_US)
-    standing: Standing = account.standing
-    if standing.state is State.ACTIVE:
-        return max(floor, standing.since) if standing.version else floor
-    for case in decisions.timeline(tx, Level.ACCOUNT, account.id, since=floor):
-        if case.from_state is State.ACTIVE and (text := case.evidence.get("since")):
-            return max(floor, datetime.fromisoformat(text))
-    return floor
+    return max(floor, judging.started_anew(tx, account.id, floor) or floor)
 
 
 def covered_hashes(tx: Connection, keyring: Keyring, customer_id: int) -> dict[str, frozenset[bytes]]:
