@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from policies import ladder as ladders
 from policies import transmission as transmissions
 from relay import noticing, scanning
+from relay.buckets import Buckets
 from relay.errors import ConfigError, Fault, StoreError
+from relay.gate import Gate
 from relay.keyring import Keyring
 from relay.signing import keys as signing_keys
 from relay.signing.stamp import Stamper
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from relay.config import Config
     from relay.dns import Resolver
     from relay.metrics import Metrics
+    from relay.pipeline import Pipeline
+    from relay.store.directory import Directory
+    from relay.store.emergency import Switches
     from screening.screen import Scanner
 
 
@@ -178,3 +183,18 @@ def disclosures(config: Config) -> list[str]:
         leaving.append(f"to {notices.webhook}: every case as signed JSON")
     leaving += scanning.disclosures(config)
     return leaving
+
+
+def run_folder(config: Config) -> Path:
+    """Return the folder of files that live only while the daemon runs."""
+    folder = config.path(Path("run"))
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def gate(config: Config, directory: Directory, pipeline: Pipeline, switches: Switches) -> Gate:
+    """Return what says who may send and how much; ConfigError for a policy that cannot be used."""
+    buckets = Buckets(run_folder(config) / "rates")
+    made = Gate(config, transmission(config), directory, pipeline, switches, buckets)
+    pipeline.conduct.transmission, pipeline.conduct.recipients_24h = made.policy, made.recipients_today
+    return made

@@ -20,7 +20,6 @@ from relay import building, clock, scrape, sweep
 from relay import config as configuration
 from relay.authentication import Authentication
 from relay.binding import address_of, bind
-from relay.buckets import Buckets
 from relay.console import app as console
 from relay.console.server import settings
 from relay.dns import Resolver
@@ -106,14 +105,9 @@ def compose(config: Config) -> Parts:
     pipeline = Pipeline(config, screen, stamper, store, keyring, Forwarder(outbox, metrics))
     outbox.deliverer.rescreen = pipeline.rescreen
     switches = SwitchWatch(store, metrics)
-    gate = Gate(
-        config, building.transmission(config), directory, pipeline, switches,
-        Buckets(run_folder(config) / "rates"),
-    )  # fmt: skip
-    conduct = pipeline.conduct
-    conduct.foreign, conduct.transmission = directory.foreign, gate.policy
-    conduct.recipients_24h = gate.recipients_today
-    conduct.bypassed = partial(switches.on_now, Name.BYPASS)
+    gate = building.gate(config, directory, pipeline, switches)
+    pipeline.conduct.foreign = directory.foreign
+    pipeline.conduct.bypassed = partial(switches.on_now, Name.BYPASS)
     outbox.deliverer.braked = partial(switches.on_now, Name.BRAKE)
     authentication = Authentication(config.auth, directory, pool, routes, store, keyring, metrics)
     authentication.load()
@@ -238,7 +232,7 @@ class Daemon:
             yield self._end_with_supervisor()
 
     async def _publish_forever(self) -> None:
-        folder = run_folder(self.parts.config)
+        folder = building.run_folder(self.parts.config)
         path = folder / f"edge-{self.role.number}.prom"
         while True:
             with suppress(OSError):  # a full disk costs numbers, not mail
@@ -255,7 +249,9 @@ class Daemon:
 
     def _render(self) -> bytes:
         """Return the numbers of this process and of the edges that it controls."""
-        return scrape.add_up([self.parts.metrics.render(), *scrape.published(run_folder(self.parts.config))])
+        return scrape.add_up(
+            [self.parts.metrics.render(), *scrape.published(building.run_folder(self.parts.config))]
+        )
 
     def _heard(self, heard: Sequence[changes.Change]) -> None:
         """Forget suppressions that changed, and read the customers' keys again; files, so off the loop."""
@@ -372,13 +368,6 @@ class Daemon:
     def _caution(self) -> None:
         for line in building.cautions(self.parts.config):
             self.parts.metrics.emit(Cautioned(line))
-
-
-def run_folder(config: Config) -> Path:
-    """Return the folder of files that live only while the daemon runs."""
-    folder = config.path(Path("run"))
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
 
 
 def run(path: Path, config: Config) -> int:

@@ -99,7 +99,7 @@ class SubmissionDoor:
         known = account.login if account else ""
         self.pipeline.metrics.emit(LoginTried(known, ok, mechanism, session.peer_ip, why))
         if account:
-            self.logins.add(logins.Login(account.id, clock.now(), session.peer_ip, mechanism, ok))
+            self.logins.add(self._login(account, session, mechanism, password if ok else ""))
         return reply
 
     def guessed(self, session: Session, login: str) -> None:
@@ -107,6 +107,19 @@ class SubmissionDoor:
         del session
         account = self.directory.peek(login)
         self.pipeline.metrics.emit(LoginGuessed(account.login if account else ""))
+
+    def _login(self, account: Account, session: Session, mechanism: str, password: str) -> logins.Login:
+        """Return one try to log in, with the credential that was right; no password stands for a failure."""
+        used, fingerprint = None, b""
+        if password:
+            fingerprint = self.pipeline.keyring.fingerprint(account.login, password)
+            same = [one.id for one in account.credentials if one.fingerprint == fingerprint]
+            used = same[0] if same else None
+            if used or any(one.hash for one in account.credentials):
+                fingerprint = b""
+        return logins.Login(
+            account.id, clock.now(), session.peer_ip, mechanism, bool(password), used, fingerprint
+        )
 
     # --- the transaction
 

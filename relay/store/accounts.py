@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _account, _customer, _server, _credential = schema.account, schema.customer, schema.server, schema.credential
 #: SQLite takes 32,766 parameters, PostgreSQL 65,535; stay far below both.
 _MANY = 5000
+#: good passwords of one account that only their fingerprints are known of
+_KEPT_FINGERPRINTS = 8
 
 
 def login_key(login: str) -> str:
@@ -335,6 +337,23 @@ def block_fingerprint(tx: Connection, now: datetime, login: str, fingerprint: by
     same = [known for known in found.credentials if known.fingerprint == fingerprint]
     number = same[0].id if same else _add_credential(tx, now, found.id, "", fingerprint)
     return block_credential(tx, now, number, True)  # noqa: FBT003
+
+
+def know_fingerprint(tx: Connection, now: datetime, number: int, fingerprint: bytes) -> int:
+    """Return the credential of a password that the customer's server took, kept at its first use.
+
+    So that a compromise can block it; of the good ones of an account the newest few are kept.
+    """
+    mine = (_credential.c.account_id == number) & (_credential.c.hash == "")
+    rows = tx.execute(select(_credential).where(mine).order_by(_credential.c.id.desc())).all()
+    for row in rows:
+        if row.fingerprint == fingerprint:
+            return int(row.id)
+    old = [row.id for row in rows if not row.blocked][_KEPT_FINGERPRINTS - 1 :]
+    tx.execute(_credential.delete().where(_credential.c.id.in_(old)))
+    made = _add_credential(tx, now, number, "", fingerprint)
+    changes.note(tx, now, changes.ACCOUNT, number)
+    return made
 
 
 def logins(tx: Connection, numbers: Iterable[int]) -> dict[int, str]:

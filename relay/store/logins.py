@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
 from relay.clock import micros, moment
-from relay.store import batch, bulk, journal
+from relay.store import accounts, batch, bulk, journal
 from relay.store.journal import BUCKET_US
 from relay.store.schema import clean, login_event
 
@@ -32,13 +32,15 @@ class Login:
     mechanism: str
     ok: bool
     credential_id: int | None = None
+    #: of a password that only the customer's server knows, so that a compromise can block it; b"" otherwise
+    fingerprint: bytes = field(default=b"", repr=False)
 
 
 def record(tx: Connection, logins: Login | Sequence[Login]) -> None:
     """Write one or many, and count the failures."""
     many = [logins] if isinstance(logins, Login) else logins
     rows = [
-        (one.account_id, micros(one.at), clean(one.ip), clean(one.mechanism), one.ok, one.credential_id)
+        (one.account_id, micros(one.at), clean(one.ip), clean(one.mechanism), one.ok, _credential(tx, one))
         for one in many
     ]
     failures: Counter[tuple[int, int, str]] = Counter(
@@ -48,6 +50,13 @@ def record(tx: Connection, logins: Login | Sequence[Login]) -> None:
     )
     journal.add_to_tally(tx, failures)
     bulk.insert(tx, login_event, ("account_id", "at_us", "ip", "mechanism", "ok", "credential_id"), rows)
+
+
+def _credential(tx: Connection, login: Login) -> int | None:
+    """Return the credential that a login used; a password never seen before is kept by its fingerprint."""
+    if not login.fingerprint or not login.ok:
+        return login.credential_id
+    return accounts.know_fingerprint(tx, login.at, login.account_id, login.fingerprint)
 
 
 class Batch(batch.Batch[Login]):
