@@ -47,6 +47,9 @@ class Contents:
     unscannable: str
 
 
+_NOTHING = Contents((), "")
+
+
 @dataclass(slots=True)
 class _Budget:
     members: list[Member]
@@ -56,6 +59,8 @@ class _Budget:
 
 def open_all(attachments: tuple[Attachment, ...]) -> Contents:
     """Return the members of all archives, nested ones too; never raises, bounded in memory and time."""
+    if not attachments:
+        return _NOTHING
     budget = _Budget([])
     for attachment in attachments:
         if attachment.kind in PACKED:

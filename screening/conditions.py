@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,35 @@ from screening.tuning.examples import mail_of
 
 if TYPE_CHECKING:
     from screening.mail import Mail
+
+
+_NAME = re.compile(r"\w+")
+
+
+def gates(condition: str, rules: Container[str]) -> tuple[frozenset[str], ...]:
+    """Return sets of rules of which each must share one with what hit, or the condition cannot hold.
+
+    These are its conjuncts that are rules alone, like `a && (b || c)`: most mail has none of them, and its
+    conditions need not be run. What is not of this plain form gives no gate.
+    """
+    if '"' in condition or "'" in condition:
+        return ()
+    pieces, depth, start = [], 0, 0
+    for place, char in enumerate(condition):
+        depth += (char in "([{") - (char in ")]}")
+        if depth == 0 and (char == "?" or condition.startswith("||", place)):
+            return ()
+        if depth == 0 and condition.startswith("&&", place):
+            pieces.append(condition[start:place])
+            start = place + 2
+    found = []
+    for piece in (*pieces, condition[start:]):
+        bare = piece.strip()
+        bare = bare[1:-1] if bare[:1] == "(" and bare[-1:] == ")" else bare
+        names = [name.strip() for name in bare.split("||")]
+        if all(_NAME.fullmatch(name) and name in rules for name in names):
+            found.append(frozenset(names))
+    return tuple(found)
 
 
 class Conditions:
@@ -28,7 +58,9 @@ class Conditions:
                 compiled = self._compiled(rule)
                 if compiled is not None:
                     programs[rule.id] = (rule, *compiled)
-        self._steps = self._ordered(programs)
+        self._steps = [
+            (rule, program, gates(rule.condition, self._names)) for rule, program in self._ordered(programs)
+        ]
         used = frozenset().union(*(names for _, _, names in programs.values()))
         self._facts = tuple(name for name in FACTS if name in used)
         self._rules = tuple(name for name in self._names if name in used)
@@ -81,29 +113,31 @@ class Conditions:
 
     def run(self, mail: Mail, found: dict[str, str]) -> list[str]:
         """Add the rules whose condition holds to `found`; return the names of those that failed."""
-        if not self._steps:
-            return []
         failed: list[str] = []
-        try:
-            values: dict[str, Any] = {name: FACTS[name].read(mail) for name in self._facts}
-        except Exception:  # noqa: BLE001 - the rule edge
-            return ["conditions"]
-        values.update({name: name in found for name in self._rules})
-        context = cel.Context(variables=values)
-        for rule, program in self._steps:
+        context: cel.Context | None = None
+        values: dict[str, Any] = {}
+        for rule, program, needed in self._steps:
             tested = bool(rule.when or rule.words or rule.domains)
             if tested and rule.id not in found:
                 continue
-            try:
-                holds = program.execute(context) is True
-            except (RuntimeError, TypeError, ValueError):
-                failed.append(rule.id)
-                holds = False
+            holds = False
+            if not any(map(found.keys().isdisjoint, needed)):
+                if context is None:
+                    try:
+                        values = {name: FACTS[name].read(mail) for name in self._facts}
+                    except Exception:  # noqa: BLE001 - the rule edge
+                        return [*failed, "conditions"]
+                    values.update({name: name in found for name in self._rules})
+                    context = cel.Context(variables=values)
+                try:
+                    holds = program.execute(context) is True
+                except (RuntimeError, TypeError, ValueError):
+                    failed.append(rule.id)
             if holds and not tested:
                 found[rule.id] = self._evidence(rule, found)
             elif not holds:
                 found.pop(rule.id, None)
-            if rule.id in values and holds != values[rule.id]:
+            if context is not None and rule.id in values and holds != values[rule.id]:
                 values[rule.id] = holds
                 context.add_variable(rule.id, holds)
         return failed

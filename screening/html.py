@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 import re2
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -21,15 +22,25 @@ _TAG = re.compile(r"<(/?)([a-zA-Z][^\s/>]{0,40})")
 _FLAT = frozenset(
     "area base br col embed hr img input link meta param source track wbr p li td tr th dt dd option".split()  # noqa: SIM905
 )
-#: elements that hold links or forms; looking them up by name costs a third of a selector
-_TAGS = ("a", "area", "form", "input", "meta", "base", "script", "img", "iframe", "object")
-_LINE_ENDS = ("<br", "</p", "</td", "</div", "</li", "</h", "</tr")
-_CAPITAL_LINE_ENDS = tuple(mark.upper() for mark in _LINE_ENDS)
-_HIDDEN_MARK = re2.compile(
+#: what separates words for a reader, though it is no blank: a line end is put before it
+_LINE_END = re.compile(rb"<(?=br|/(?:p|td|div|li|h|tr))")
+_ANY_LINE_END = re.compile(rb"<(?=br|BR|/(?:[pPhH]|td|TD|div|DIV|li|LI|tr|TR))")
+_HIDING = (
     r"(?i)display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*[01](?:\.\d+)?(?:px|pt|em)?\s*[;\"'!]"
     r"|opacity\s*:\s*0(?:\.0\d*)?\s*[;\"'!]|max-height\s*:\s*0|color\s*:\s*transparent"
 )
 _HIDDEN_WORDS = ("none", "hidden", "font-size", "opacity", "max-height", "transparent")
+#: elements that hold links or forms, in the order in which their links count
+_TAGS = ("a", "area", "form", "input", "meta", "base", "script", "img", "iframe", "object")
+#: What one pass over the source looks for; elements that are not in it need not be sought in the tree.
+_MARKS = {
+    "hiding": _HIDING,
+    "capitals": "<BR|</P|</TD",
+    "comment": "<!--",
+    "entity": "&#",
+    **{tag: f"(?i)<{tag}" for tag in _TAGS},
+    "img": "(?i)<ima?ge?",  # parsers read <image> as <img>
+}
 _HREF = re.compile(r"href\s*=\s*[\"']?([^\"'\s>]{1,4096})", re.IGNORECASE)
 _META_URL = re.compile(r"url\s*=\s*['\"]?([^'\"\s]+)", re.IGNORECASE)
 
@@ -40,7 +51,6 @@ class HtmlView:
 
     text: str = ""
     links: tuple[Link, ...] = ()
-    title: str = ""
     hidden: str = ""
     #: number of img elements
     images: int = 0
@@ -49,43 +59,56 @@ class HtmlView:
     forms: int = 0
     scripts: int = 0
     refresh: str = ""
-    elements: frozenset[str] = field(default_factory=frozenset)
+    #: what the source has, of `_MARKS`
+    marks: frozenset[str] = frozenset()
     crude: bool = False
+
+    @property
+    def active(self) -> bool:
+        """Whether it holds what does more than show: inputs, forms, scripts, a refresh."""
+        return bool(self.inputs or self.forms or self.scripts or self.refresh)
+
+
+def _set(patterns: Iterable[str]) -> re2.Set:
+    made = re2.Set.SearchSet()
+    for pattern in patterns:
+        made.Add(pattern)
+    made.Compile()
+    return made
+
+
+_MARK_NAMES = tuple(_MARKS)
+_MARK_SET = _set(_MARKS.values())
+_HIDING_SET = _set([_HIDING])
 
 
 def view(html: str) -> HtmlView:
     """Return what the HTML shows; linear, never raises."""
     if not html:
         return HtmlView()
-    if _too_tangled(html):
-        return _crude(html)
-    lined = html
-    capital = "<BR" in html or "</P" in html or "</TD" in html
-    for mark in _LINE_ENDS + _CAPITAL_LINE_ENDS if capital else _LINE_ENDS:
-        if mark in lined:
-            lined = lined.replace(mark, "\n" + mark)
+    source = html.encode()  # a byte a letter: a string with one smiley takes four
+    marks = frozenset([_MARK_NAMES[number] for number in _MARK_SET.Match(source) or ()])
+    if _too_tangled(html, source):
+        return _crude(html, marks)
+    lined = (_ANY_LINE_END if "capitals" in marks else _LINE_END).sub(b"\n<", source)
     tree = LexborHTMLParser(lined)
     found = _Found()
     for tag in _TAGS:
-        for node in tree.tags(tag):
-            found.take(node, tag)
-    title = tree.css_first("title")
-    title_text = " ".join(title.text().split())[:500] if title is not None else ""
+        if tag in marks:
+            found.take(tag, tree.tags(tag))
     tree.strip_tags(["script", "style", "template", "title"])
-    hidden = _hidden(tree) if _HIDDEN_MARK.search(html) else ""
+    hidden = _hidden(tree) if "hiding" in marks else ""
     root = tree.root
-    text = " ".join(root.text().split()) if root is not None else ""
     return HtmlView(
-        text=text,
+        text=" ".join(root.text().split()) if root is not None else "",
         links=tuple(found.links),
-        title=title_text,
         hidden=hidden,
         images=found.images,
         inputs=tuple(found.inputs),
         forms=found.forms,
         scripts=found.scripts,
         refresh=found.refresh,
-        elements=frozenset(found.elements),
+        marks=marks,
     )
 
 
@@ -93,30 +116,34 @@ class _Found:
     def __init__(self) -> None:
         self.links: list[Link] = []
         self.inputs: list[str] = []
-        self.elements: set[str] = set()
         self.images = self.forms = self.scripts = 0
         self.refresh = ""
 
-    def take(self, node: LexborNode, tag: str) -> None:
-        get = node.attributes.get
-        self.elements.add(tag)
-        if tag == "a" or tag == "area":
-            self.link(get("href"), " ".join(node.text().split()), "html", tag)
-        elif tag == "img":
-            self.images += 1
-            self.link(get("src"), get("alt") or "", "attribute", tag)
-        elif tag == "form":
-            self.forms += 1
-            self.link(get("action"), "", "attribute", tag)
-        elif tag == "input":
-            self.inputs.append(f"{get('type') or 'text'} {get('name') or ''}".lower()[:80])
-        elif tag == "script":
-            self.scripts += 1
-            self.link(get("src"), "", "attribute", tag)
-        elif tag == "meta":
-            self.meta(get("http-equiv") or "", get("content") or "")
-        else:
-            self.link(get("src") or get("href") or get("data"), "", "attribute", tag)
+    def take(self, tag: str, nodes: list[LexborNode]) -> None:
+        """Take what all elements of one name say."""
+        if tag in ("a", "area"):
+            for node in nodes:
+                href = node.attributes.get("href")
+                if href:
+                    self.link(href, " ".join(node.text().split()), "html", tag)
+            return
+        self.images += len(nodes) if tag == "img" else 0
+        self.forms += len(nodes) if tag == "form" else 0
+        self.scripts += len(nodes) if tag == "script" else 0
+        for node in nodes:
+            get = node.attributes.get
+            if tag == "img":
+                self.link(get("src"), get("alt") or "", "attribute", tag)
+            elif tag == "form":
+                self.link(get("action"), "", "attribute", tag)
+            elif tag == "input":
+                self.inputs.append(f"{get('type') or 'text'} {get('name') or ''}".lower()[:80])
+            elif tag == "script":
+                self.link(get("src"), "", "attribute", tag)
+            elif tag == "meta":
+                self.meta(get("http-equiv") or "", get("content") or "")
+            else:
+                self.link(get("src") or get("href") or get("data"), "", "attribute", tag)
 
     def meta(self, equivalent: str, content: str) -> None:
         if equivalent.strip().lower() == "refresh":
@@ -136,18 +163,20 @@ def _hidden(tree: LexborHTMLParser) -> str:
     out: list[str] = []
     for node in tree.css("[style]")[:5000]:
         style = (node.attributes.get("style") or "").lower()
-        if any(mark in style for mark in _HIDDEN_WORDS) and _HIDDEN_MARK.search(style + ";"):
+        if any(mark in style for mark in _HIDDEN_WORDS) and _HIDING_SET.Match(style + ";"):
             out.append(node.text())
             if len(out) >= 50:
                 break
     return " ".join(" ".join(out).split())[:10_000]
 
 
-def _too_tangled(html: str) -> bool:
+def _too_tangled(html: str, source: bytes) -> bool:
     """Whether a tree would cost more than linear time: too deep, or a tag with thousands of attributes."""
-    if len(html) > 16_384 and any(_many_attributes(tag) for tag in html.split(">") if len(tag) > 16_384):
-        return True
-    if html.count("<") < 2 * MAX_DEPTH:
+    if len(html) > 16_384:
+        tags = html.split(">")
+        if max(map(len, tags)) > 16_384 and any(_many_attributes(tag) for tag in tags if len(tag) > 16_384):
+            return True
+    if source.count(b"<") < 2 * MAX_DEPTH:
         return False
     counts: dict[str, int] = {}
     depth = elements = 0
@@ -171,7 +200,7 @@ def _many_attributes(tag: str) -> bool:
     return max(map(tag.count, " \n\"'")) > MAX_TAG_MARKS or tag.count("/") > 3 * MAX_TAG_MARKS
 
 
-def _crude(html: str) -> HtmlView:
+def _crude(html: str, marks: frozenset[str]) -> HtmlView:
     """Read tags by their brackets alone."""
     found = _Found()
     out: list[str] = []
@@ -182,4 +211,4 @@ def _crude(html: str) -> HtmlView:
             match = _HREF.search(tag[:8192])
             if match is not None:
                 found.link(match[1], " ".join(text.split()), "html", "a")
-    return HtmlView(text=" ".join(" ".join(out).split()), links=tuple(found.links), crude=True)
+    return HtmlView(text=" ".join(" ".join(out).split()), links=tuple(found.links), marks=marks, crude=True)

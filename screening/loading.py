@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from screening.needs import NEEDS
 from screening.rule import Mode, Rule
 from screening.toml_rules import Reader
 
@@ -36,13 +37,7 @@ def gathered(
     for given in python_rules:
         rules.extend([given] if isinstance(given, Rule) else _entry_point(given, faults))
     rules.extend(reader.rules)
-    known: dict[str, Rule] = {}
-    for rule in rules:
-        if rule.id in known:
-            faults.append(f"{rule.source}: rules.{rule.id}: the name is taken by {known[rule.id].source}")
-        known.setdefault(rule.id, rule)
-        if rule.group and rule.group not in reader.groups:
-            faults.append(f"{rule.source}: rules.{rule.id}: group {rule.group!r} has no cap in [groups]")
+    known = _distinct(rules, reader.groups, faults)
     for setting, names in (("scores", scores), ("off", off), ("shadow", shadow), ("on", on)):
         for name in names:
             if name not in known:
@@ -52,6 +47,22 @@ def gathered(
     modes = dict.fromkeys(on, Mode.ON) | dict.fromkeys(shadow, Mode.SHADOW)
     modes |= dict.fromkeys(off, Mode.OFF)
     return [_changed(rule, scores, modes) for rule in known.values()], reader.groups, faults
+
+
+def _distinct(rules: Sequence[Rule], groups: Mapping[str, float], faults: list[str]) -> dict[str, Rule]:
+    """Return the rules by name, the first of doubles; note what makes one unusable."""
+    known: dict[str, Rule] = {}
+    for rule in rules:
+        place = f"{rule.source}: rules.{rule.id}"
+        if rule.id in known:
+            faults.append(f"{place}: the name is taken by {known[rule.id].source}")
+        known.setdefault(rule.id, rule)
+        faults.extend(
+            f"{place}: needs {name!r}, which no mail has" for name in rule.needs if name not in NEEDS
+        )
+        if rule.group and rule.group not in groups:
+            faults.append(f"{place}: group {rule.group!r} has no cap in [groups]")
+    return known
 
 
 def _changed(rule: Rule, scores: Mapping[str, float], modes: Mapping[str, Mode]) -> Rule:

@@ -83,6 +83,10 @@ class Mail:
         found = self._by_name.get(name)
         return found[0].value if found else b""
 
+    def raw_headers(self, name: str) -> list[bytes]:
+        """Return every such field's bytes as `raw_header` does; `name` is lower case."""
+        return [field.value for field in self._by_name.get(name, ())]
+
     def has(self, name: str) -> bool:
         """Return whether there is such a field; `name` is lower case."""
         return name in self._by_name
@@ -108,6 +112,11 @@ class Mail:
     def subject(self) -> str:
         """The Subject, decoded; "" if absent."""
         return self.header("subject")
+
+    @cached_property
+    def folded_subject(self) -> str:
+        """The Subject as patterns see it (`plain.folded`)."""
+        return folded(self.subject)
 
     def mailboxes(self, name: str) -> tuple[Mailbox, ...]:
         """Return the mailboxes of all fields of that name."""
@@ -223,6 +232,25 @@ class Mail:
         return tuple(
             link for link in self.links if link.source != "attribute" or link.tag in ("form", "meta")
         )
+
+    @cached_property
+    def linked(self) -> frozenset[str]:
+        """The hosts of clickable links and their registrable domains."""
+        return frozenset([*self.hosts, *(link.domain for link in self.hosts.values())])
+
+    @cached_property
+    def hosts(self) -> dict[str, Link]:
+        """The hosts of clickable links, each with the first link that leads there, in order."""
+        found: dict[str, Link] = {}
+        for link in self.clickable:
+            if link.host:
+                found.setdefault(link.host, link)
+        return found
+
+    @cached_property
+    def opens_no_host(self) -> bool:
+        """Whether a clickable link leads to no host: mailto:, data: and their kind."""
+        return any(not link.host for link in self.clickable)
 
     @cached_property
     def attachments(self) -> tuple[Attachment, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 _VOWELS = frozenset("aeiouyAEIOUY")
@@ -133,6 +134,7 @@ FREEMAIL = frozenset(
 )
 
 
+@lru_cache(maxsize=4096)
 def random_looking(token: str, changes: int = 2) -> bool:
     """Return whether a word looks made up by a program: mixed case inside, digits inside, or no vowels."""
     if len(token) < 4 or token.isdigit():

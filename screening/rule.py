@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from inspect import getsource
-from typing import Any, Literal
+from typing import Any
 
 from screening.mail import Mail
 
@@ -63,8 +63,8 @@ class Rule:
     hits: tuple[Example, ...] = ()
     misses: tuple[Example, ...] = ()
     source: str = ""
-    #: part of a mail without which `check` need not be asked: "", "links", "files" or "html"
-    needs: str = ""
+    #: what a mail must have for `check` to be asked at all: names of `needs.NEEDS`
+    needs: tuple[str, ...] = ()
 
     def identity(self) -> list[Any]:
         """Return what makes this rule decide as it does, for the ruleset's hash."""
@@ -81,7 +81,7 @@ def rule(
     mode: Mode = Mode.ON,
     hits: Sequence[Example] = (),
     misses: Sequence[Example] = (),
-    needs: Literal["", "links", "files", "html"] = "",
+    needs: str | Sequence[str] = (),
 ) -> Callable[[Check], Rule]:
     """Make a rule of a function: name = id, docstring = reason, returned text = evidence."""
 
@@ -97,7 +97,7 @@ def rule(
             hits=tuple(hits),
             misses=tuple(misses),
             source=check.__module__,
-            needs=needs,
+            needs=(needs,) if isinstance(needs, str) else tuple(needs),
         )
 
     return made

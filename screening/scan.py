@@ -23,13 +23,16 @@ OPENING = 2500
 
 _HEADER_SCAN = 32 * 1024
 
+#: Lists of words with fewer letters in all become an automaton of twice the speed and ten times the memory.
+SMALL_LIST = 50_000
+
 
 def _said(mail: Mail) -> str:
-    return f"{folded(mail.subject)}\n{mail.folded}"[:MAX_TEXT]
+    return f"{mail.folded_subject}\n{mail.folded}"[:MAX_TEXT]
 
 
 def _opening(mail: Mail) -> str:
-    return _said(mail)[:OPENING]
+    return f"{mail.folded_subject}\n{mail.folded[:OPENING]}"[:OPENING]
 
 
 def _from(mail: Mail) -> str:
@@ -53,7 +56,7 @@ def _files(mail: Mail) -> str:
 #: The parts of a mail that patterns may name. `text` is the subject and all shown text, `opening`
 #: its first 2500 characters.
 PARTS: dict[str, Callable[[Mail], str]] = {
-    "subject": lambda mail: folded(mail.subject),
+    "subject": lambda mail: mail.folded_subject,
     "opening": _opening,
     "from": _from,
     "text": _said,
@@ -126,19 +129,20 @@ class Patterns:
 
     def found(self, text: str) -> list[int]:
         """Return the indexes of the patterns that match somewhere in the text."""
-        opened = (self._set.Match(text) if text else None) or ()  # no match is None
-        return [i for i in sorted(opened) if i not in self._gated or self._search(i, text) is not None]
+        source = text.encode()
+        opened = (self._set.Match(source) if source else None) or ()  # no match is None
+        return [i for i in sorted(opened) if i not in self._gated or self._search(i, source) is not None]
 
     def evidence(self, index: int, text: str) -> str:
         """Return the words that pattern `index` matched."""
-        match = self._search(index, text)
-        return str(match[0]) if match is not None else ""
+        match = self._search(index, text.encode())
+        return match[0].decode() if match is not None else ""
 
-    def _search(self, index: int, text: str) -> re2._Match | None:
+    def _search(self, index: int, source: bytes) -> re2._Match | None:
         compiled = self._compiled.get(index)
         if compiled is None:
             compiled = self._compiled[index] = re2.compile(self.patterns[index], options())
-        return compiled.search(text)
+        return compiled.search(source)
 
 
 class Literals:
@@ -146,7 +150,9 @@ class Literals:
 
     def __init__(self, words: Iterable[str]) -> None:
         self.words = tuple(dict.fromkeys(word.lower() for word in words))
-        self._automaton = AhoCorasick(list(self.words), implementation=Implementation.ContiguousNFA)
+        small = sum(map(len, self.words)) <= SMALL_LIST
+        kind = Implementation.DFA if small else Implementation.ContiguousNFA
+        self._automaton = AhoCorasick(list(self.words), implementation=kind)
 
     def found(self, text: str) -> set[str]:
         """Return the words that occur in the text."""

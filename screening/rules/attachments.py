@@ -11,6 +11,7 @@ from screening.rule import rule
 
 _EICAR = b"X5O!P%@AP[4\\PZX54(P^)7CC)7}$EICAR-STANDARD-ANTIVIRUS-TEST-FILE!$H+H*"
 _GTUBE = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+_GTUBE_TEXT = _GTUBE.decode()
 _MACRO = (b"vbaProject.bin", b"_\0V\0B\0A\0_\0P\0R\0O\0J\0E\0C\0T", b"V\0B\0A\0", b"xl/macrosheets")
 _SMUGGLING = re.compile(
     rb"msSaveOrOpenBlob|createObjectURL|new\s+Blob\s*\(|\.download\s*="
@@ -52,8 +53,7 @@ _PASSWORD = re.compile(
 @rule(score=100.0, hits=[{"text": _GTUBE.decode()}], misses=[{"text": "GTUBE is a test string."}])
 def gtube(mail: Mail) -> str | None:
     """The test text for spam filters (GTUBE)."""
-    found = _GTUBE in mail.raw or _GTUBE.decode() in mail.text
-    return _GTUBE.decode() if found else None
+    return _GTUBE_TEXT if _GTUBE in mail.raw or _GTUBE_TEXT in mail.text else None
 
 
 @rule(
@@ -64,7 +64,7 @@ def gtube(mail: Mail) -> str | None:
 def eicar(mail: Mail) -> str | None:
     """The test file for virus scanners (EICAR), also inside archives."""
     for part in mail.parts:
-        if part.data[:200].lstrip().startswith(_EICAR):
+        if _EICAR[:4] in part.data[:200] and part.data[:200].lstrip().startswith(_EICAR):
             return part.filenames[0] if part.filenames else "EICAR test file"
     for member in mail.contents.members:
         if member.start.startswith(_EICAR):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import re2
+
 from screening.mail import Mail
 from screening.plain import mixed_words
 from screening.rule import rule
@@ -16,6 +18,7 @@ _ENTITY = re.compile(r"&#x?[0-9a-fA-F]{2,6};")
 
 
 @rule(
+    needs="odd letters",
     score=2.5,
     group="disguise",
     hits=[{"text": "Your p\u0430rcel could n\u043et be deliv\u0435red"}],
@@ -28,6 +31,7 @@ def mixed_script_text(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="odd letters",
     score=2.5,
     group="disguise",
     hits=[{"text": "\U0001d402\U0001d425\U0001d41a\U0001d422\U0001d426 it"}],
@@ -40,6 +44,7 @@ def styled_text(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="odd letters",
     score=2.0,
     group="disguise",
     hits=[{"text": "pa\u200bss\u200bword re\u200bset for your ac\u200bcount no\u200bw"}],
@@ -65,7 +70,7 @@ def hidden_text(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="html",
+    needs=("html", "links"),
     score=1.0,
     hits=[{"html": '<a href="https://a.example/x"><img src="https://a.example/b.png"></a>'}],
     misses=[{"html": "<p>" + "A letter of several lines, with a picture. " * 8 + '<img src="cid:1">'}],
@@ -79,7 +84,7 @@ def picture_letter(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="html",
+    needs=("html", "links"),
     score=0.8,
     hits=[{"html": "<p>Hello <a href='https://a.example/'>there</a></p>"}],
     misses=[{"html": "<p>Hello</p>", "text": "Hello"}],
@@ -126,7 +131,7 @@ def parts_disagree(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="html",
+    needs="html comment",
     score=0.8,
     group="disguise",
     hits=[{"html": "<p>Buy</p>" + "<!-- the quick brown garden weather -->" * 30}],
@@ -142,7 +147,7 @@ def stuffed_comments(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="html",
+    needs="html entity",
     score=0.5,
     group="disguise",
     hits=[{"html": "".join(f"&#{ord(c)};" for c in "Confirm your password at once, please do it now.")}],
@@ -163,7 +168,7 @@ def _code(entity: str) -> int:
 
 
 @rule(
-    needs="html",
+    needs="active html",
     score=2.5,
     hits=[{"html": "<form action='https://a.example/'><input type=password name=p></form>"}],
     misses=[{"html": "<p>Your password form</p>"}],
@@ -177,7 +182,7 @@ def password_form(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="html",
+    needs="active html",
     score=0.5,
     hits=[{"html": "<form action='https://a.example/'><input name=q></form>"}],
     misses=[{"html": "<p>Fill in the form on our site</p>"}],
@@ -188,7 +193,7 @@ def form_in_mail(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="html",
+    needs="active html",
     score=1.5,
     hits=[{"html": "<script>document.location='x'</script><p>Hello</p>"}],
     misses=[{"html": "<p>Hello</p>"}],
@@ -199,7 +204,7 @@ def script_in_mail(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="html",
+    needs="active html",
     score=3.0,
     hits=[{"html": "<meta http-equiv=refresh content='0; url=https://a.example/'>"}],
     misses=[{"html": "<meta http-equiv=content-type content='text/html'>"}],
@@ -210,6 +215,7 @@ def refresh_in_mail(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="oddities",
     score=1.5,
     hits=[
         {
@@ -226,6 +232,7 @@ def text_before_parts(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="oddities",
     score=1.2,
     hits=[{"raw": "From: a@acme.example\nSubject: x\nContent-Type: multipart/mixed\n\nhello\n"}],
     misses=[{"text": "hello"}],
@@ -263,6 +270,7 @@ def html_as_plain(mail: Mail) -> str | None:
 
 
 @rule(
+    needs=("hosts", "no answer"),
     score=1.2,
     hits=[{"text": "Hi https://x.example/a"}],
     misses=[
@@ -292,6 +300,8 @@ def little_text_foreign_link(mail: Mail) -> str | None:
 def template_leftovers(mail: Mail) -> str | None:
     """Names of a mass mailer's template were left unfilled."""
     text = f"{mail.subject}\n{mail.folded[:20_000]}"
+    if text.isascii() and not _ANY_LEFTOVER.Match(text):
+        return None
     if not any(mark in text for mark in ("[", "{", "%%", "%rnd", "##")):
         return None
     found = _LEFTOVER.search(text)
@@ -305,6 +315,15 @@ _LEFTOVER = re.compile(
     r"|%rnd_|\{%?(?:spin|rand)|##(?:link|email|name)##",
     re.IGNORECASE,
 )
+#: how each of them starts, in one linear pass
+_ANY_LEFTOVER = re2.Set.SearchSet()
+_ANY_LEFTOVER.Add(
+    r"(?i)__?ran[od]{2}m|\[\[(?:first|last|full)?_?(?:name|e-?mail)\]\]"
+    r"|\{\{ ?(?:first_?name|name|e-?mail|to|link) ?\}\}"
+    r"|%%(?:first|last|full)?_?(?:name|e-?mail)|\[(?:rand(?:om)?|mail|to|domain|ran)|%rnd_|\{%?(?:spin|rand)"
+    r"|##(?:link|email|name)##"
+)
+_ANY_LEFTOVER.Compile()
 
 
 @rule(

@@ -10,6 +10,7 @@ MANY = 30
 
 
 @rule(
+    needs="crowd",
     score=1.5,
     hits=[{"recipients": [f"user{n}@shop{n}.example" for n in range(60)]}],
     misses=[
@@ -29,6 +30,7 @@ def bulk_without_list_headers(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="crowd",
     score=0.5,
     hits=[
         {
@@ -56,6 +58,7 @@ def bulk_without_one_click(mail: Mail) -> str | None:
 
 
 @rule(
+    needs=("crowd", "no answer"),
     score=2.0,
     hits=[
         {
@@ -95,6 +98,7 @@ def harvested_recipients(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="crowd",
     score=1.0,
     hits=[{"to": ", ".join(f"user{n}@shop{n}.example" for n in range(40))}],
     misses=[{"to": "bob@shop.example"}],
@@ -106,6 +110,7 @@ def crowd_in_sight(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="login",
     score=1.0,
     hits=[{"from": "Bank <a@bank.example>", "login": "shop@acme.example"}],
     misses=[{"login": "anna@acme.example"}, {}],

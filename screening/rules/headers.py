@@ -14,9 +14,17 @@ from screening.rule import rule
 
 _STYLED = re.compile("[\U0001d400-\U0001d7ff\uff21-\uff5a\u24b6-\u24e9\U0001f130-\U0001f189]")
 _INVISIBLE = re.compile("[\u00ad\u034f\u115f\u180e\u200b\u2060-\u2064\u3164\ufeff\U000e0020-\U000e01ef]")
-_TAIL = re.compile(r"(?:^|[\s.#*_|(\[-])([A-Za-z0-9]{4,24})[\])*.]*$")
+#: the last word, read backwards
+_TAIL = re.compile(r"([A-Za-z0-9]{4,24})(?:[\s.#*_|(\[-]|\Z)")
 _REPLY = re.compile(r"(?:re|fwd?|aw|wg|sv|antw|res|enc|tr)\s*(?:\[\d+\])?\s*:", re.IGNORECASE)
 _WORD64 = re.compile(rb"=\?(?:utf-8|us-ascii|iso-8859-\d+|windows-125\d)\?[bB]\?", re.IGNORECASE)
+#: a date that exists in every month, in a zone of this earth
+_USUAL_DATE = re.compile(
+    r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), )?(?:0?[1-9]|1\d|2[0-8])"
+    r" (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) (?:19|20)\d\d"
+    r" (?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d [+-](?:0\d|1[01])[0-5]\d(?: \([A-Z]{1,5}\))?",
+    re.ASCII,
+)
 _MESSAGE_ID = re.compile(r"<[^<>@\s]+@[^<>@\s]+>")
 _MASS = re.compile(
     r"bulk|mass ?mail|\bblast|group mail|emailer|sendblaster|turbo|atomic|dark ?mail|the ?bat! \(v1"
@@ -39,6 +47,7 @@ def subject_shouts(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="no answer",
     score=1.5,
     group="disguise",
     hits=[{"subject": "Your parcel is waiting .hSCXPVFj7y"}, {"subject": "Offer  xkdqw"}],
@@ -48,10 +57,13 @@ def subject_random_tail(mail: Mail) -> str | None:
     """Subject ends in letters that look made by a program, to make each copy different."""
     if mail.has("in-reply-to"):
         return None
-    found = _TAIL.search(mail.subject)
-    if found is None or found[1].upper() == found[1] or len(mail.subject) < 12:
+    if len(mail.subject) < 12:
         return None
-    return found[1] if random_looking(found[1]) and not found[1][-4:].isdigit() else None
+    found = _TAIL.match(mail.subject.rstrip("])*.")[:-30:-1])
+    tail = found[1][::-1] if found is not None else ""
+    if tail.upper() == tail:
+        return None
+    return tail if random_looking(tail) and not tail[-4:].isdigit() else None
 
 
 @rule(
@@ -85,6 +97,7 @@ def from_is_recipient(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="foreign letters",
     score=1.0,
     hits=[{"subject": "\U0001f381 Your gift is ready"}],
     misses=[{"subject": "Lunch?"}, {"subject": "Price \u20ac 20"}],
@@ -97,6 +110,7 @@ def subject_emoji(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="foreign letters",
     score=1.0,
     hits=[{"from": "=?utf-8?Q?=F0=9F=8E=B0_Casino?= <a@acme.example>"}],
     misses=[{"from": "Anna Weber <anna@acme.example>"}],
@@ -110,6 +124,7 @@ def from_emoji(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="foreign letters",
     score=3.0,
     group="disguise",
     hits=[{"subject": "\U0001d5d6\U0001d5f9\U0001d5ee\U0001d5f6\U0001d5fa now"}],
@@ -124,6 +139,7 @@ def styled_letters(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="foreign letters",
     score=2.5,
     group="disguise",
     hits=[{"subject": "Mi\u200bcro\u200bsoft alert"}],
@@ -138,6 +154,7 @@ def invisible_letters(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="foreign letters",
     score=3.0,
     group="disguise",
     hits=[{"subject": "P\u0430yment f\u0430iled"}],
@@ -150,6 +167,7 @@ def mixed_script_subject(mail: Mail) -> str | None:
 
 
 @rule(
+    needs=("links", "no answer"),
     score=1.2,
     hits=[{"subject": "Re: your payment", "text": "See https://a.example/x"}],
     misses=[{"subject": "Re: your payment", "headers": {"In-Reply-To": "<1@acme.example>"}}],
@@ -164,6 +182,7 @@ def fake_reply(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="field reply-to",
     score=1.5,
     hits=[{"from": "Anna <anna@acme.example>", "headers": {"Reply-To": "winner.claims77@gmail.com"}}],
     misses=[{"headers": {"Reply-To": "office@acme.example"}}],
@@ -178,6 +197,7 @@ def reply_to_freemail(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="field reply-to",
     score=1.5,
     hits=[{"from": "Mrs. Ann <ann77@gmail.com>", "headers": {"Reply-To": "ann88@outlook.com"}}],
     misses=[{"from": "Ann <ann@gmail.com>", "headers": {"Reply-To": "ann@gmail.com"}}],
@@ -205,6 +225,7 @@ def broken_message_id(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="field date",
     score=1.5,
     hits=[{"headers": {"Date": "Mon, 32 Foo 2026 99:00:00"}}],
     misses=[{"headers": {"Date": "Mon, 02 Mar 2026 12:00:00 +0100"}}, {"headers": {"Date": None}}],
@@ -214,6 +235,8 @@ def impossible_date(mail: Mail) -> str | None:
     if not mail.has("date"):
         return None
     value = mail.header("date")
+    if _USUAL_DATE.fullmatch(value):
+        return None
     try:
         moment = parsedate_to_datetime(value[:100])
     except (ValueError, TypeError, IndexError, OverflowError):
@@ -236,6 +259,7 @@ def needless_encoding(mail: Mail) -> str | None:
 
 
 @rule(
+    needs=("field x-mailer", "no answer"),
     score=1.5,
     hits=[{"headers": {"X-Mailer": "Turbo-Mailer 2.7.9"}}],
     misses=[{"headers": {"X-Mailer": "Apple Mail (2.3774)"}}],
@@ -247,6 +271,7 @@ def mass_mailer(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="field x-mailer",
     score=1.5,
     hits=[{"headers": {"X-Mailer": "fscsD"}}, {"headers": {"X-Mailer": "2"}}],
     misses=[{"headers": {"X-Mailer": "Gnus 5.8"}}, {"headers": {"X-Mailer": "Zimbra"}}],
@@ -278,6 +303,7 @@ def padded_header(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="field in-reply-to",
     score=1.5,
     hits=[{"headers": {"In-Reply-To": "hello"}}],
     misses=[
@@ -292,6 +318,7 @@ def broken_in_reply_to(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="no answer",
     score=0.8,
     hits=[{"headers": {"X-Priority": "1"}}, {"headers": {"Importance": "high"}}],
     misses=[{"headers": {"X-Priority": "3"}}],
@@ -306,6 +333,7 @@ def urgent_priority(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="field received",
     score=1.5,
     hits=[{"headers": {"Received": "from x (unknown [300.1.2.3]) by mail.acme.example"}}],
     misses=[{"headers": {"Received": "from x (unknown [192.0.2.3]) by mail.acme.example"}}],

@@ -108,6 +108,7 @@ def address_in_display_name(mail: Mail) -> str | None:
 
 
 @rule(
+    needs="foreign letters",
     score=3.5,
     group="impersonation",
     hits=[{"from": "\u0420ay\u0420al <x@acme.example>"}],
@@ -162,6 +163,7 @@ _THROWAWAY = (
 
 
 @rule(
+    needs="no answer",
     score=1.0,
     group="sender",
     hits=[{"from": "Shop <newsletters.x9kq7w2z@deals.example>"}, {"from": "X <q9Tp4A7k@acme.example>"}],
@@ -217,6 +219,7 @@ def loose_name(mail: Mail) -> str | None:
 
 
 @rule(
+    needs=("links", "no answer"),
     score=2.5,
     group="impersonation",
     hits=[
@@ -232,13 +235,14 @@ def brand_in_subject(mail: Mail) -> str | None:
     """Subject names a brand; neither sender nor any link is that brand's, yet there are links."""
     if mail.has("in-reply-to") or mail.has("list-id") or mail.has("references"):
         return None
-    brand = named_in(folded(mail.subject))
+    brand = named_in(mail.folded_subject)
     if not brand or brand in PLAIN_WORDS or owns(brand, mail.author_domain) or not mail.clickable:
         return None
-    return None if any(owns(brand, link.domain) for link in mail.clickable) else mail.subject
+    return None if any(owns(brand, link.domain) for link in mail.hosts.values()) else mail.subject
 
 
 @rule(
+    needs="no answer",
     score=1.5,
     group="sender",
     hits=[{"from": "Support Team <helpdesk.77@gmail.com>"}, {"from": "Aviso Importante <abc@hotmail.com>"}],

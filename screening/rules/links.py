@@ -17,7 +17,7 @@ _LABEL = re.compile(r"[.-]")
 
 
 @rule(
-    needs="links",
+    needs=("html", "hosts"),
     score=2.5,
     group="impersonation",
     hits=[{"html": '<a href="http://evil.example/x">https://www.mybank.com/login</a>'}],
@@ -52,14 +52,14 @@ def _shown_domain(link: Link) -> str:
 
 
 @rule(
-    needs="links",
+    needs="hosts",
     score=2.0,
     hits=[{"text": "Log in at http://192.0.2.44/paypal/"}],
     misses=[{"text": "Ping 192.0.2.44 please, or see http://acme.example/ and http://10.0.0.1/"}],
 )
 def link_to_number(mail: Mail) -> str | None:
     """A link leads to a bare IP address."""
-    for link in mail.clickable:
+    for link in mail.hosts.values():
         number = link.host.count(".") == 3 and link.host.replace(".", "").isdigit()
         if number and not link.host.startswith(("10.", "192.168.", "127.", "172.", "0.")):
             return link.href
@@ -67,7 +67,7 @@ def link_to_number(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="links",
+    needs="hosts",
     score=3.0,
     group="impersonation",
     hits=[
@@ -78,15 +78,15 @@ def link_to_number(mail: Mail) -> str | None:
 )
 def brand_in_host(mail: Mail) -> str | None:
     """A link's host contains a brand's name and is not that brand's."""
-    for link in mail.clickable:
-        for word in _LABEL.split(link.host) if link.host else ():
+    for link in mail.hosts.values():
+        for word in _LABEL.split(link.host):
             if len(word) > 4 and word in BRANDS and word not in PLAIN_WORDS and not owns(word, link.domain):
                 return link.href
     return None
 
 
 @rule(
-    needs="links",
+    needs="other links",
     score=3.0,
     hits=[{"html": '<a href="data:text/html;base64,PGgxPg==">Open</a>'}],
     misses=[{"html": '<a href="https://acme.example/">Open</a><img src="data:image/png;base64,iVBO">'}],
@@ -104,21 +104,21 @@ def link_to_data(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="links",
+    needs="hosts",
     score=1.8,
     hits=[{"text": "Sign in: https://acme-login.web.app/x"}],
     misses=[{"text": "https://acme.example/app"}],
 )
 def link_to_free_host(mail: Mail) -> str | None:
     """A link leads to a site that anyone sets up for nothing, without a name."""
-    for link in mail.clickable:
+    for link in mail.hosts.values():
         if link.host.endswith(FREE_HOSTS):
             return link.href
     return None
 
 
 @rule(
-    needs="links",
+    needs="hosts",
     score=2.0,
     hits=[{"html": "<a href='https://storage.googleapis.com/bucket/page.html#x'>Open</a>"}],
     misses=[
@@ -127,8 +127,8 @@ def link_to_free_host(mail: Mail) -> str | None:
 )
 def link_to_bucket(mail: Mail) -> str | None:
     """A link leads to a page kept in a cloud provider's file store."""
-    for link in mail.clickable:
-        if link.host and (
+    for link in mail.hosts.values():
+        if (
             link.host in BUCKETS
             or ".s3." in link.host
             or link.host.startswith("s3.")
@@ -139,16 +139,24 @@ def link_to_bucket(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="links",
+    needs="hosts",
     score=0.4,
     hits=[{"to": "bob@shop.example", "text": "https://a.example/login?email=bob@shop.example"}],
     misses=[{"to": "bob@shop.example", "text": "https://a.example/login"}],
 )
 def link_names_recipient(mail: Mail) -> str | None:
     """A link carries the recipient's address, to fill in a form."""
+    addresses = "\n".join([link.href for link in mail.clickable if link.host])
+    low_addresses = addresses.lower()
     for address in _recipients(mail):
         low = address.lower()
         coded = base64.b64encode(address.encode()).decode().rstrip("=")
+        if (
+            low not in low_addresses
+            and low.replace("@", "%40") not in low_addresses
+            and coded not in addresses
+        ):
+            continue
         for link in mail.clickable:
             if not link.host:
                 continue
@@ -166,7 +174,7 @@ def _recipients(mail: Mail) -> list[str]:
 
 
 @rule(
-    needs="links",
+    needs="hosts",
     score=2.5,
     hits=[{"text": "https://www.paypal.com@evil.example/login"}],
     misses=[{"text": "https://medium.com/@anna/story"}],
@@ -174,6 +182,8 @@ def _recipients(mail: Mail) -> list[str]:
 def link_hides_host(mail: Mail) -> str | None:
     """A link's real host stands behind an @ that readers take for part of it."""
     for link in mail.clickable:
+        if "@" not in link.href:
+            continue
         rest = link.href.partition("://")[2]
         authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
         if "@" in authority and "." in authority.partition("@")[0] and link.host:
@@ -182,7 +192,7 @@ def link_hides_host(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="links",
+    needs="hosts",
     score=1.5,
     hits=[{"text": "http://shop.example:8081/login"}],
     misses=[{"text": "https://shop.example:443/ and http://localhost:8080/"}],
@@ -198,7 +208,7 @@ def link_to_odd_port(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="links",
+    needs="hosts",
     score=2.0,
     group="disguise",
     hits=[{"text": "https://xn--pypal-4ve.example/"}],
@@ -209,7 +219,7 @@ def link_to_odd_port(mail: Mail) -> str | None:
 )
 def link_in_lookalike_script(mail: Mail) -> str | None:
     """A link's host mixes scripts in one label, so that it looks like another."""
-    for link in mail.clickable:
+    for link in mail.hosts.values():
         if "xn--" not in link.host or link.domain == mail.author_domain:
             continue
         for label in link.host.split("."):
@@ -232,7 +242,7 @@ def _mixes(label: str) -> bool:
 
 
 @rule(
-    needs="links",
+    needs="hosts",
     score=1.2,
     hits=[
         {"text": "https://secure-login-account-update-verify.example/"},
@@ -242,7 +252,7 @@ def _mixes(label: str) -> bool:
 )
 def link_to_long_host(mail: Mail) -> str | None:
     """A link's host has three or more hyphens in one label, or seven or more labels."""
-    for link in mail.clickable:
+    for link in mail.hosts.values():
         host = link.host
         if host.count(".") >= 6 and not host.replace(".", "").isdigit():
             return link.href
@@ -253,14 +263,14 @@ def link_to_long_host(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="links",
+    needs="hosts",
     score=1.2,
     hits=[{"text": "https://xkqzvw7.example/ and https://b7x9k2qp.example/a"}],
     misses=[{"text": "https://www.acme.example/"}, {"text": "https://web2.acme4you.example/"}],
 )
 def link_to_random_host(mail: Mail) -> str | None:
     """A link's domain is letters and digits that no person chose."""
-    for link in mail.clickable:
+    for link in mail.hosts.values():
         name = link.domain.split(".", 1)[0]
         plain = len(name) < 6 or name.isdigit() or "xn--" in name or name in BRANDS or name[-4:].isdigit()
         if not plain and link.domain != mail.author_domain and random_looking(name, 3):
@@ -269,7 +279,7 @@ def link_to_random_host(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="links",
+    needs=("html", "hosts"),
     score=1.5,
     hits=[
         {
@@ -290,7 +300,7 @@ def links_all_alike(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="links",
+    needs=("html", "hosts", "no answer"),
     score=1.0,
     hits=[{"html": "<a href='https://other.example/a'>A</a> <a href='https://other.example/b'>B</a>"}],
     misses=[{"html": "<a href='https://www.acme.example/a'>A</a> <a href='https://other.example/b'>B</a>"}],
@@ -307,7 +317,7 @@ def links_all_foreign(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="links",
+    needs="hosts",
     score=1.5,
     hits=[{"text": "Open https://x.example/?q=" + "aG9B7xK2" * 14}],
     misses=[{"text": "https://x.example/articles/2026/03/how-to-grow-tomatoes-on-a-balcony-in-the-city"}],
@@ -318,6 +328,8 @@ def link_with_long_token(mail: Mail) -> str | None:
     if len(hosts) > 2 or mail.author_domain in hosts:
         return None
     for link in mail.clickable:
+        if len(link.href) < 98:  # https:// and ninety
+            continue
         tail = link.href.partition("://")[2].partition("/")[2]
         token = max(re.split(r"[/?&=#.]", tail), key=len, default="")
         if len(token) >= 90 and "-" not in token[:60] and link.host and not link.wrapped:
@@ -326,7 +338,7 @@ def link_with_long_token(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="links",
+    needs=("hosts", "no answer"),
     score=1.2,
     hits=[{"text": "http://7f2b5.shop.example/?ubocuacuro=4FnLT71G9R8822a94su16ir6"}],
     misses=[
@@ -366,7 +378,7 @@ def link_in_styled_letters(mail: Mail) -> str | None:
 
 
 @rule(
-    needs="links",
+    needs="other links",
     score=1.5,
     hits=[{"html": "<a href='mailto:out@x.example?subject=Remove'>here</a>"}],
     misses=[{"html": "<a href='mailto:anna@acme.example?subject=Hello'>here</a>"}],

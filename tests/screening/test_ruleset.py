@@ -175,9 +175,26 @@ def test_re24_no_pattern_can_take_more_than_linear_time(tmp_path: Path) -> None:
 
 
 def test_a_verdict_times_its_rules(shipped: Ruleset) -> None:
-    verdict = shipped.screen(body(b"hello"))
+    verdict = shipped.screen(body(b"hello"), timed=True)
     assert verdict.ruleset == shipped.hash
-    assert {"patterns", "conditions", "gtube"} <= verdict.timings.keys()
+    assert {"patterns", "checks", "conditions", "gtube"} <= verdict.timings.keys()
+    assert "gtube" not in shipped.screen(body(b"hello")).timings
+
+
+def test_a_rule_is_asked_only_where_the_mail_has_what_it_needs(shipped: Ruleset) -> None:
+    plain, linked = body(b"hello"), body(b"hello https://acme.example/")
+    assert "brand_in_host" not in shipped.screen(plain, timed=True).timings
+    assert "brand_in_host" in shipped.screen(linked, timed=True).timings
+
+
+def test_a_rule_that_needs_what_no_mail_has_is_refused() -> None:
+    @rule(score=1.0, needs=("links", "moonlight"))
+    def lunatic(mail: Mail) -> str | None:
+        """Never asked."""
+        return mail.subject
+
+    with pytest.raises(RuleError, match=r"rules\.lunatic: needs 'moonlight'"):
+        load(python_rules=[lunatic])
 
 
 @pytest.mark.parametrize(
