@@ -166,16 +166,18 @@ class Heed(StrEnum):
     REVIEW = "review"
 
 
-#: a reporter that sends more votes within an hour than this is looked at first
+#: so many votes of a reporter within an hour always count: a storm about one broken-into account is no flood
+LEAST_VOTES_1H = 1_000
+#: a reporter that sends more votes within an hour than this is looked at first, whatever is usual
 REPORTER_VOTES_1H = 10_000
 
 
 def heed(reporter_votes_1h: int, usual_votes_1h: float) -> Decision[Heed]:
     """Decide whether a reporter's next vote counts or waits for staff: a stolen key floods.
 
-    Ten times the usual is a flood from 100 votes an hour on; REPORTER_VOTES_1H always is.
+    Ten times the usual is a flood from LEAST_VOTES_1H on; more than REPORTER_VOTES_1H always is.
     """
-    limit = min(max(100, int(usual_votes_1h * 10)), REPORTER_VOTES_1H)
+    limit = min(max(LEAST_VOTES_1H, int(usual_votes_1h * 10)), REPORTER_VOTES_1H)
     numbers = {"votes_1h": reporter_votes_1h, "usual_votes_1h": usual_votes_1h, "limit": limit}
     if reporter_votes_1h <= limit:
         return Decision(Heed.COUNT, "", numbers)

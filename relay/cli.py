@@ -19,6 +19,7 @@ from relay.commands import (
     rules,
     setup,
     suppressions,
+    unread,
 )
 from relay.commands.context import Context
 
@@ -48,3 +49,5 @@ for _command in (
     people.people, people.token, suppressions.suppressions,
 ):  # fmt: skip
     main.add_command(_command)
+for _command in (unread.waiting, unread.record_by_hand):
+    reports.feedback.add_command(_command)

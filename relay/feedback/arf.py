@@ -42,6 +42,15 @@ _JMRP_SUBJECT = "complaint about message from"
 _DELIVERED = ("x-hmxmr-originalrecipient", "x-original-to", "delivered-to", "x-envelope-to", "envelope-to")
 _STATED = re.compile(rb"(?:\A|\n)feedback-type[ \t]*:", re.IGNORECASE)
 _BLANK = re.compile(rb"\n[ \t]*\r?\n")
+#: what programs write that pass mail on (RFC 5322 §3.6.6, and common use)
+_PASSED_ON = (
+    "resent-from",
+    "resent-to",
+    "x-forwarded-to",
+    "x-forwarded-for",
+    "x-forwarded-by",
+    "delivered-to",
+)
 _FOR = re.compile(rb"\bfor\s+<([^<>\s]{3,320})>")
 
 
@@ -173,6 +182,7 @@ def original_of(inner: Header, said: Header, recipient_from: str = "") -> Origin
         date=(said.text("arrival-date") or said.text("received-date") or inner.text("date"))[:80],
         source_ip=address if source and is_ip(address := source[0].strip("[]();,")) else "",
         recipient_from=recipient_from,
+        passed_on=any(inner.has(name) for name in _PASSED_ON),
     )
 
 

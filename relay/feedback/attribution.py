@@ -8,6 +8,8 @@
 | complaint              | yes, sent to none of its  | listed               | B     | absolute count |
 | not-spam               | yes                       | as above             | A, B  | takes it back  |
 | opt-out                | yes                       | as above             | A, B  | unsubscribe    |
+| of what was forwarded  | yes                       | as above             | A, B  | counted apart  |
+| of oneself             | yes                       | anybody              | B     | staff          |
 | complaint              | no, or elsewhere          | anybody              | C     | server, staff  |
 | bounce, forward, reply | anywhere                  | anybody              | none  | attributes     |
 """
@@ -39,6 +41,8 @@ class Effect(StrEnum):
     VOTE = "vote"
     WITHDRAW = "withdraw"
     UNSUBSCRIBE = "unsubscribe"
+    #: about a message that the account only passed on: its author sent it, staff hear of many
+    FORWARDED = "forwarded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,10 @@ class Claim:
     #: the token stood in the original-message part of a complaint
     in_original: bool = False
     named: Sequence[Named] = field(default=())
+    #: the message's author is a stranger, whose mail the account may pass on and did
+    forwarded: bool = False
+    #: the account's own addresses: nobody complains about himself
+    own: frozenset[bytes] = frozenset()
 
 
 def attribute(claim: Claim, now: datetime, token_days: int) -> Attribution:
@@ -124,7 +132,19 @@ def attribute(claim: Claim, now: datetime, token_days: int) -> Attribution:
     if effect is Effect.NONE:
         kind = report.feedback_type or "no feedback type"
         return Attribution(Grade.C, effect, f"{kind} is no complaint of a recipient")
+    if effect is Effect.VOTE and _of_oneself(claim, sent):
+        return Attribution(Grade.B, Effect.NONE, "the account complains about its own mail")
+    if effect is Effect.VOTE and claim.forwarded:
+        effect = Effect.FORWARDED
     return _graded(claim, sent, effect)
+
+
+def _of_oneself(claim: Claim, sent: Sent) -> bool:
+    """Return whether the one who complains is the account itself, by its login or a sender address."""
+    if sent.token.recipient_hash is not None:
+        return sent.token.recipient_hash in claim.own
+    hashes = [one.recipient_hash for one in claim.named]
+    return bool(hashes) and set(hashes) <= claim.own
 
 
 def _effect(feedback_type: str) -> Effect:

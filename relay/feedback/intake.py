@@ -14,29 +14,32 @@ from typing import TYPE_CHECKING
 import dns.exception
 import dns.resolver
 
+from policies.complaints import Heed, heed
 from relay.dns import Found, Resolver
+from relay.errors import NotFound
 from relay.events import ReportTaken
 from relay.feedback import attribution, witness
-from relay.feedback.attribution import Attribution, Claim, Effect, Named, Sent, Witness
+from relay.feedback.attribution import Claim, Effect, Sent, Witness
 from relay.feedback.door import FeedbackDoor
 from relay.feedback.judge import Judge
 from relay.feedback.reading import read
-from relay.feedback.report import Kind, RecipientStatus
+from relay.feedback.record import Recorder, name, passed_on, votes
+from relay.feedback.report import Kind, Report
 from relay.feedback.steps import (
     Checked,
     Known,
     Looked,
     Outcome,
     Received,
+    Said,
     conclude,
     digest,
     name_of,
-    sent_us,
 )
-from relay.model import AccountClass, Grade
+from relay.keyring import HASH_BYTES
+from relay.model import Grade
 from relay.signing import token
-from relay.store import audit, changes, complaints, reporters, suppression
-from relay.store.complaints import Vote
+from relay.store import audit, complaints, journal, reporters
 
 __all__ = ["FeedbackDoor", "Intake", "Outcome"]
 
@@ -50,11 +53,11 @@ if TYPE_CHECKING:
     from relay.config import Config
     from relay.keyring import Keyring
     from relay.metrics import Metrics
+    from relay.outbox.hold import Deed
     from relay.store.complaints import Sender
     from relay.store.engine import Store
     from relay.store.reporters import Reporter
 
-_WAITING = "reports that wait"
 #: beyond this a report is parsed off the event loop
 LARGE_BYTES = 8 * 1024
 
@@ -78,6 +81,9 @@ class Intake:
         self._metrics = metrics
         self._resolver = Resolver()
         self._txt = txt or self._lookup
+        self._recorder = Recorder(keyring)
+        #: listed reporters: when their usual votes an hour were counted, and how many they are
+        self._usuals: dict[str, tuple[datetime, float]] = {}
         self._judge = Judge(store, keyring, ladder, metrics)
 
     @classmethod
@@ -131,6 +137,25 @@ class Intake:
         with self._store.begin() as tx:
             return self._tell(self._record(tx, first.checked, now))
 
+    def by_hand(self, tx: Connection, said: Said, deed: Deed) -> Outcome:
+        """Record what a person told us about a message of ours, in the caller's transaction.
+
+        NotFound if there is no such message (any more). Staff vouch for it, as for an import.
+        """
+        row = journal.message(tx, said.message_id)
+        if row is None:
+            raise NotFound(f"there is no message {said.message_id}")
+        one = row.recipients[:HASH_BYTES] if row.recipient_count == 1 else None
+        sent = token.Token(row.account_id, row.id, row.at, row.recipient_count, one)
+        report = Report(Kind.COMPLAINT, "by hand", said.feedback_type, recipients=said.recipients)
+        raw = f"{said.message_id} {said.feedback_type} {' '.join(said.recipients)}".encode()
+        received = Received(raw, report, sent, in_original=True, trusted=True, vouched_by=deed.who)
+        outcome = self._record(tx, Checked(received, None, proven=False), deed.now)
+        details = {"type": said.feedback_type, "counted": outcome.counted, "complaint": outcome.id}
+        about = f"message {said.message_id}"
+        audit.append(tx, deed.now, deed.who, "feedback.record", about, deed.reason, details)
+        return self._tell(outcome)
+
     async def sweep(self, now: datetime) -> list[str]:
         """Judge accounts with news and end standings whose time is over; the ids of the cases made."""
         return await self._judge.sweep(now)
@@ -178,17 +203,20 @@ class Intake:
 
     def _is_flood(self, tx: Connection, known: Known, now: datetime) -> bool:
         """Return whether one reporter says so much that it is rather broken or taken over (CASES CF-08)."""
-        result, reporter = known.attribution, known.claim.witness.reporter
-        if result.grade is not Grade.A or result.effect is not Effect.VOTE:
+        result, witness = known.attribution, known.claim.witness
+        if result.grade is not Grade.A or result.effect is not Effect.VOTE or not witness.authentic:
             return False
-        return complaints.counted_of(tx, now, reporter) >= complaints.MOST_VOTES_PER_HOUR
+        next_vote = complaints.counted_of(tx, now, witness.reporter) + 1
+        return heed(next_vote, self._usual(tx, now, witness.reporter)).action is Heed.REVIEW
 
-    def _note_flood(self, tx: Connection, known: Known, now: datetime) -> None:
-        """Tell staff once an hour, in the audit log."""
-        reporter = known.claim.witness.reporter
-        newest = audit.entries(tx, limit=1, object=f"reporter {reporter}")
-        if not newest or now - newest[0].at >= timedelta(hours=1):
-            audit.append(tx, now, "policy", "reporter flood", f"reporter {reporter}", known.attribution.why)
+    def _usual(self, tx: Connection, now: datetime, reporter: str) -> float:
+        """Return a reporter's votes an hour over the last week, counted anew every ten minutes."""
+        asked_at, usual = self._usuals.get(reporter, (None, 0.0))
+        if asked_at is None or now - asked_at > timedelta(minutes=10):
+            week = timedelta(days=7)
+            usual = complaints.counted_of(tx, now, reporter, week) / (week / timedelta(hours=1))
+            self._usuals[reporter] = (now, usual)
+        return usual
 
     def _know(self, tx: Connection, checked: Checked, now: datetime) -> Known:
         received, claimed = checked.received, checked.claimed
@@ -198,26 +226,26 @@ class Intake:
         if account is not None and received.token is not None:
             customer = account.customer_id
             sent = Sent(received.token, complaints.recipients_of(tx, received.token.message_id))
-            named = [self._named(customer, address) for address in received.report.recipients]
+            named = [name(self._keyring, customer, address) for address in received.report.recipients]
             covered = claimed.covers if claimed else ()
             covers = frozenset(self._keyring.domain_hash(customer, domain) for domain in covered)
         reporter = claimed.domain if claimed else received.report.reporter
         seen = Witness(reporter or received.vouched_by, checked.proven, received.trusted, covers)
-        claim = Claim(received.report, sent, seen, received.in_original, named)
+        claim = Claim(
+            received.report,
+            sent,
+            seen,
+            received.in_original,
+            named,
+            forwarded=account is not None and passed_on(received.report, account),
+            own=self._own(account) if account else frozenset(),
+        )
         return Known(account, attribution.attribute(claim, now, self._config.feedback.token_days), claim)
 
-    def _named(self, customer_id: int, address: str) -> Named:
-        domain = address.rpartition("@")[2]
-        return Named(
-            self._keyring.recipient_hash(customer_id, address), self._keyring.domain_hash(customer_id, domain)
-        )
-
-    def _meant(self, customer_id: int, status: RecipientStatus, sent: Sent) -> Named | None:
-        """Return whom of our message's recipients a status means: as written to, or as passed on to."""
-        found = [self._named(customer_id, one) for one in (status.recipient, status.final) if one]
-        if sent.recipients is None:
-            return found[0] if found else None
-        return next((one for one in found if one.recipient_hash in sent.recipients), None)
+    def _own(self, account: Sender) -> frozenset[bytes]:
+        """Return the account's own addresses, hashed."""
+        addresses = {one for one in (account.login, *account.senders) if one.find("@") > 0 and one[0] != "*"}
+        return frozenset(self._keyring.recipient_hash(account.customer_id, one) for one in addresses)
 
     def _changes(self, tx: Connection, received: Received, known: Known, now: datetime) -> bool:
         """Return whether recording would write anything; replays and floods of forgeries do not."""
@@ -227,7 +255,7 @@ class Intake:
             case Kind.BOUNCE:
                 return self._is_news(tx, known)
         if known.attribution.effect in (Effect.VOTE, Effect.WITHDRAW):
-            return complaints.raises(tx, self._votes(received, known))
+            return complaints.raises(tx, votes(received, known))
         if complaints.exists(tx, name_of(received, known)):
             return False
         full = complaints.unattributed_within(tx, now) >= complaints.MOST_UNATTRIBUTED_PER_HOUR
@@ -245,125 +273,14 @@ class Intake:
         ours = named if sent.recipients is None else named & sent.recipients.keys()
         return bool(ours - complaints.bounced(tx, sent.token.message_id))
 
-    def _votes(self, received: Received, known: Known) -> list[Vote]:
-        result, sent = known.attribution, known.claim.sent
-        if sent is None or known.account is None or result.grade is None:
-            return []
-        return [
-            Vote(
-                message_id=sent.token.message_id,
-                voter=voter,
-                complaint_id=name_of(received, known),
-                account_id=known.account.id,
-                grade=result.grade,
-                reporter=known.claim.witness.reporter if result.grade is Grade.A else "",
-                sent_at=sent.token.sent_at,
-                most=result.most,
-                withdrawn=result.effect is Effect.WITHDRAW,
-            )
-            for voter in result.voters
-        ]
-
     def _record(self, tx: Connection, checked: Checked, now: datetime) -> Outcome:
         received = checked.received
         looked = self._look(tx, checked, now)
         known = looked.known
         if not looked.changes_something:
             return conclude(received, known, grown=0)
-        grown = 0
-        if received.report.kind is Kind.UNKNOWN:
-            self._wait(tx, received, now)
-        elif received.report.kind is Kind.BOUNCE:
-            self._bounced(tx, received, known, now)
-        else:
-            grown = self._complained(tx, received, known, now)
-        if grown and known.account is not None:
-            changes.note(tx, now, changes.JUDGE, known.account.id)
+        grown = self._recorder.write(tx, received, known, now)
         return conclude(received, known, grown=grown)
-
-    def _complained(self, tx: Connection, received: Received, known: Known, now: datetime) -> int:
-        result, sent, account = known.attribution, known.claim.sent, known.account
-        if result.held:
-            self._note_flood(tx, known, now)
-        votes = self._votes(received, known) if result.effect in (Effect.VOTE, Effect.WITHDRAW) else []
-        grown = complaints.merge(tx, now, votes)
-        complaints.add(
-            tx,
-            now,
-            id=name_of(received, known),
-            feedback_type=received.report.feedback_type,
-            grade=str(result.grade or ""),
-            reporter=known.claim.witness.reporter,
-            account_id=account.id if account else None,
-            server_id=account.server_id if account else None,
-            customer_id=account.customer_id if account else None,
-            message_id=sent.token.message_id if sent else None,
-            sent_us=sent_us(sent),
-            recipient_hash=result.recipient_hash,
-            domain_hash=result.domain_hash,
-            counted=grown > 0,
-            why=result.why,
-            details={"dialect": received.report.dialect, "vouched_by": received.vouched_by},
-        )
-        if account is not None and result.grade is not Grade.C:
-            self._suppress(tx, account, result, now)
-        return grown
-
-    def _suppress(self, tx: Connection, account: Sender, result: Attribution, now: datetime) -> None:
-        """Stop bulk and list mail to those who complained or wished to hear no more."""
-        if result.grade is not Grade.A or result.recipient_hash is None:
-            return
-        customer_id, who = account.customer_id, result.recipient_hash
-        if result.effect is Effect.WITHDRAW:
-            suppression.clear(tx, now, customer_id, who, suppression.COMPLAINT)
-        elif account.klass in (AccountClass.BULK, AccountClass.LIST):
-            left = result.effect is Effect.UNSUBSCRIBE
-            kind = suppression.UNSUBSCRIBE if left else suppression.COMPLAINT
-            suppression.add(tx, now, customer_id, who, kind)
-
-    def _bounced(self, tx: Connection, received: Received, known: Known, now: datetime) -> None:
-        """Record who could not be reached; only what a listed reporter or staff say is believed."""
-        account, sent = known.account, known.claim.sent
-        if account is None or sent is None:
-            return
-        verified = known.claim.witness.trusted
-        for status in received.report.statuses:
-            named = self._meant(account.customer_id, status, sent)
-            if named is None:
-                continue
-            hard = verified and status.permanent and status.reason == "invalid recipient"
-            new = complaints.add_bounce(
-                tx,
-                now,
-                message_id=sent.token.message_id,
-                recipient_hash=named.recipient_hash,
-                account_id=account.id,
-                customer_id=account.customer_id,
-                domain_hash=named.domain_hash,
-                sent_us=sent_us(sent),
-                status=status.status,
-                kind=status.reason if verified else f"{status.reason} (unverified)",
-                permanent=hard,
-            )
-            if new and hard:
-                suppression.note_bounce(tx, now, account.customer_id, named.recipient_hash)
-                changes.note(tx, now, changes.JUDGE, account.id)
-
-    def _wait(self, tx: Connection, received: Received, now: datetime) -> None:
-        """Keep what nobody could parse, sealed, until staff have looked."""
-        identifier = digest(received.raw)
-        sealed = self._keyring.seal(_WAITING, received.raw, identifier.encode())
-        complaints.keep_waiting(tx, now, identifier, "; ".join(received.report.faults), sealed)
-
-    def waiting(self, tx: Connection, identifier: str) -> bytes | None:
-        """Open a report that waits for staff; the caller writes the audit entry."""
-        found = (
-            sealed
-            for name, _, _, sealed in complaints.waiting(tx, complaints.MOST_WAITING)
-            if name == identifier
-        )
-        sealed = next(found, None)
-        return None if sealed is None else self._keyring.open(_WAITING, sealed, identifier.encode())
 
     def _tell(self, outcome: Outcome) -> Outcome:
         if self._metrics is not None:

@@ -35,6 +35,8 @@ class Original:
     source_ip: str = ""
     #: which part of the report said who got the message: "report", "message", "envelope"
     recipient_from: str = ""
+    #: its header has the marks of a forward: somebody had received it before it was sent on
+    passed_on: bool = False
 
     def as_json(self) -> dict[str, str]:
         """Return what is known, as the command line prints it."""

@@ -40,6 +40,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """What a person told staff about one of our messages."""
+
+    message_id: str
+    feedback_type: str = "abuse"
+    #: who complained, if it was said; of a message to one recipient nobody need say
+    recipients: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Received:
     """A report before the store is asked: parsed, its tokens opened."""
 
@@ -122,6 +132,8 @@ def conclude(received: Received, known: Known, *, grown: int) -> Outcome:
         why = "counted already: one vote per message and recipient"
     elif result.effect is Effect.WITHDRAW:
         why = "takes a complaint back; " + why
+    elif result.effect is Effect.FORWARDED:
+        why = "about a message that was only forwarded, counted apart; " + why
     elif result.effect is Effect.UNSUBSCRIBE:
         why = "counts as unsubscribe, not as complaint; " + why
     return Outcome(

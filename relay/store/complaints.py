@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relay.clock import micros, moment
+from relay.errors import NotFound
 from relay.model import AccountClass, Grade
 from relay.store import schema
 from relay.store.schema import bounce as _bounce
@@ -31,8 +32,8 @@ _HASH_BYTES = 16
 #: grade C complaints kept per hour, and reports that wait for staff in all: floods must not fill the disk
 MOST_UNATTRIBUTED_PER_HOUR = 1000
 MOST_WAITING = 5000
-#: votes of one reporter within an hour; what it says beyond them is grade B until staff have looked (CF-08)
-MOST_VOTES_PER_HOUR = 2000
+#: the kind of complaints about what a customer only passed on
+FORWARDED = "forwarded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,17 @@ class Sender:
     customer_id: int
     server_id: int
     klass: AccountClass
+    #: whom it may send as: addresses, @domains, or *
+    senders: tuple[str, ...] = ()
 
 
 # Statements of the way that every replay and forgery takes: built once.
 _SENDER = select(
-    schema.account.c.login, schema.account.c.customer_id, schema.account.c.server_id, schema.account.c.klass
+    schema.account.c.login,
+    schema.account.c.customer_id,
+    schema.account.c.server_id,
+    schema.account.c.klass,
+    schema.account.c.senders,
 ).where(schema.account.c.id == bindparam("id"))
 _RECIPIENTS = select(schema.message.c.recipients).where(schema.message.c.id == bindparam("id"))
 _VOTE = select(_vote).where(_vote.c.message_id == bindparam("message"), _vote.c.voter == bindparam("voter"))
@@ -89,7 +96,11 @@ _ALL_WAITING = select(func.count()).select_from(_waiting)
 def sender(tx: Connection, account_id: int) -> Sender | None:
     """Return the account of a token, None if it is gone."""
     row = tx.execute(_SENDER, {"id": account_id}).first()
-    return None if row is None else Sender(account_id, row[0], row[1], row[2], AccountClass(row[3]))
+    return (
+        None
+        if row is None
+        else Sender(account_id, row[0], row[1], row[2], AccountClass(row[3]), tuple(row[4]))
+    )
 
 
 def recipients_of(tx: Connection, message_id: str) -> dict[bytes, bytes] | None:
@@ -276,6 +287,16 @@ def counted_of(tx: Connection, now: datetime, reporter: str, span: timedelta = t
     return int(tx.execute(_COUNTED, {"since": micros(now - span), "reporter": reporter}).scalar_one())
 
 
+def forwarded_within(tx: Connection, now: datetime, account_id: int, span: timedelta) -> int:
+    """Return how many complaints about an account's forwards came within a span."""
+    statement = select(func.count()).where(
+        _complaint.c.account_id == account_id,
+        _complaint.c.at_us > micros(now - span),
+        _complaint.c.feedback_type == FORWARDED,
+    )
+    return int(tx.execute(statement).scalar_one())
+
+
 def keep_waiting(tx: Connection, now: datetime, identifier: str, why: str, sealed: bytes) -> bool:
     """Keep a sealed report for staff; False if it waits already or too many do."""
     if int(tx.execute(_ALL_WAITING).scalar_one()) >= MOST_WAITING:
@@ -285,10 +306,24 @@ def keep_waiting(tx: Connection, now: datetime, identifier: str, why: str, seale
     return bool(tx.execute(row.on_conflict_do_nothing()).rowcount)
 
 
-def waiting(tx: Connection, limit: int = 100) -> list[tuple[str, datetime, str, bytes]]:
-    """Return reports that wait for staff, oldest first: id, arrival, why, sealed bytes."""
-    rows = tx.execute(select(_waiting).order_by(_waiting.c.at_us).limit(limit))
-    return [(row.id, moment(row.at_us), row.why, row.sealed) for row in rows]
+def waiting(tx: Connection, limit: int = 100) -> list[tuple[str, datetime, str]]:
+    """Return reports that wait for staff, oldest first: id, arrival, why."""
+    columns = (_waiting.c.id, _waiting.c.at_us, _waiting.c.why)
+    rows = tx.execute(select(*columns).order_by(_waiting.c.at_us, _waiting.c.id).limit(limit))
+    return [(row.id, moment(row.at_us), row.why) for row in rows]
+
+
+def waiting_report(tx: Connection, identifier: str) -> bytes:
+    """Return the sealed bytes of a report that waits; NotFound."""
+    sealed = tx.execute(select(_waiting.c.sealed).where(_waiting.c.id == identifier)).scalar_one_or_none()
+    if sealed is None:
+        raise NotFound(f"no report {identifier} waits")
+    return bytes(sealed)
+
+
+def drop_waiting(tx: Connection, identifier: str) -> bool:
+    """Delete a report that waits; False if there is none."""
+    return bool(tx.execute(delete(_waiting).where(_waiting.c.id == identifier)).rowcount)
 
 
 def about_message(tx: Connection, message_id: str) -> list[dict[str, Any]]:

@@ -170,11 +170,11 @@ def test_duplicates_and_the_order_of_reports_change_nothing(reports: list[Voted]
 @pytest.mark.parametrize(
     ("votes_1h", "usual", "expected", "limit"),
     [
-        (100, 0.0, Heed.COUNT, 100),
-        (101, 0.0, Heed.REVIEW, 100),
-        (101, 10.0, Heed.REVIEW, 100),
-        (110, 11.0, Heed.COUNT, 110),
-        (111, 11.0, Heed.REVIEW, 110),
+        (1000, 0.0, Heed.COUNT, 1000),
+        (1001, 0.0, Heed.REVIEW, 1000),
+        (1001, 100.0, Heed.REVIEW, 1000),
+        (1100, 110.0, Heed.COUNT, 1100),
+        (1101, 110.0, Heed.REVIEW, 1100),
         (10_000, 5000.0, Heed.COUNT, 10_000),
         (10_001, 5000.0, Heed.REVIEW, 10_000),
     ],

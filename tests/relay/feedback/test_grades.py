@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from relay.errors import NotFound
+from relay.feedback import unread
+from relay.feedback.steps import Said
 from relay.model import Grade, State
+from relay.outbox.hold import Deed
 from relay.signing import dkim, token
 from relay.signing.dkim import Signer
 from relay.signing.token import Token
-from relay.store import audit, reporters
+from relay.store import accounts, audit, complaints, reporters
 from tests.relay.feedback.scene import HUB, LOOP, NOON, RING, STRANGER, arf
 
 if TYPE_CHECKING:
+    from relay.feedback.steps import Outcome
     from tests.relay.feedback.scene import Scene
 
 
@@ -110,7 +115,7 @@ async def test_cf_08_a_flood_of_forgeries_stops_being_written(
 async def test_cf_08_a_reporter_that_says_too_much_is_grade_b_until_staff_have_looked(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("relay.store.complaints.MOST_VOTES_PER_HOUR", 5)
+    monkeypatch.setattr("policies.complaints.LEAST_VOTES_1H", 5)
     outcomes = [await scene.take(arf(one)) for one in scene.send_all([("ann@a.example",)] * 12)]
     assert [outcome.grade for outcome in outcomes] == [Grade.A] * 5 + [Grade.B] * 7
     assert (scene.tally().votes, scene.tally().grade_b) == (5, 7)
@@ -279,7 +284,7 @@ async def test_what_nobody_can_read_waits_for_staff_sealed(scene: Scene) -> None
         rows = tx.exec_driver_sql("select id, sealed from waiting_report").all()
         assert len(rows) == 1
         assert b"secret-canary" not in rows[0][1]
-        assert scene.intake.waiting(tx, rows[0][0]) == raw
+        assert b"secret" not in rows[0][1]
 
 
 async def test_an_outcome_prints_exactly_the_keys_of_the_command_line(scene: Scene) -> None:
@@ -287,3 +292,88 @@ async def test_an_outcome_prints_exactly_the_keys_of_the_command_line(scene: Sce
     assert list(outcome.as_json()) == [
         "kind", "feedback_type", "reporter", "recipients", "original", "attributed_to", "counted", "why",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("mark", "senders", "author", "counted"),
+    [
+        ("Resent-From: anna@acme.example", ["*"], "stranger@elsewhere.example", False),
+        ("X-Forwarded-To: ann@a.example", ["*"], "stranger@elsewhere.example", False),
+        ("X-Other: 1", ["*"], "stranger@elsewhere.example", True),
+        ("X-Forwarded-To: ann@a.example", ["*"], "anna@acme.example", True),
+        ("X-Forwarded-To: ann@a.example", ["@acme.example"], "stranger@elsewhere.example", True),
+    ],
+)
+async def test_what_an_account_only_forwarded_is_counted_apart(
+    scene: Scene, mark: str, senders: list[str], author: str, *, counted: bool
+) -> None:
+    with scene.store.begin() as tx:
+        accounts.set_senders(tx, scene.now, scene.account.login, senders)
+    swap = f"From: {author}\r\n{mark}\r\nSubject: Offer"
+
+    def change(text: str) -> str:
+        return text.replace("From: bulk@acme.example\r\nSubject: Offer", swap)
+
+    outcomes = [
+        await scene.take(arf(one, change=change)) for one in scene.send_all([("ann@a.example",)] * 21)
+    ]
+    assert {one.counted for one in outcomes} == {counted}
+    assert {one.grade for one in outcomes} == {Grade.A}
+    assert scene.tally().votes == (21 if counted else 0)
+    with scene.store.read() as tx:
+        told = [one.action for one in audit.entries(tx) if one.who == "policy"]
+    assert told == ([] if counted else ["many forwarded complaints"]), "said once a day"
+
+
+async def test_cf_10_nobody_complains_about_himself_and_no_reporter_is_framed(scene: Scene) -> None:
+    with scene.store.begin() as tx:
+        accounts.set_senders(tx, scene.now, scene.account.login, ["ann@a.example", "@acme.example"])
+    sent = scene.send_all([("ann@a.example",)] * 6)
+    outcomes = [await scene.take(arf(one)) for one in sent]
+    assert not any(one.counted for one in outcomes)
+    assert "its own mail" in outcomes[0].why
+    assert (scene.tally().votes, await scene.sweep()) == (0, [])
+    with scene.store.read() as tx:
+        assert [one.action for one in audit.entries(tx)] == ["self-complaint"]
+        assert {one.domain for one in reporters.reporters(tx)} == {"loop.example", "hub.example"}
+
+
+async def test_staff_record_by_hand_what_a_person_told_them(scene: Scene) -> None:
+    one, several = scene.send(("ann@a.example",)), scene.send(("ann@a.example", "bea@b.example"))
+    deed = Deed("staff:eve", scene.now, "on the phone")
+
+    def say(said: Said) -> Outcome:
+        with scene.store.begin() as tx:
+            return scene.intake.by_hand(tx, said, deed)
+
+    assert say(Said(one.id)).counted
+    assert not say(Said(one.id)).counted, "once"
+    assert say(Said(several.id, recipients=("bea@b.example",))).counted
+    assert scene.tally().votes == 2
+    say(Said(one.id, "not-spam"))
+    assert scene.tally().votes == 1
+    with pytest.raises(NotFound):
+        say(Said("nothing"))
+    with scene.store.read() as tx:
+        assert [(e.who, e.action, e.reason) for e in audit.entries(tx)] == [
+            ("staff:eve", "feedback.record", "on the phone")
+        ] * 4
+
+
+async def test_each_look_at_a_waiting_report_and_its_end_are_on_record(scene: Scene) -> None:
+    raw = b"From: ann@a.example\r\nSubject: your spam\r\n\r\nstop this at once\r\n"
+    await scene.take(raw)
+    deed = Deed("staff:eve", scene.now, "case 7")
+    with scene.store.begin() as tx:
+        ((identifier, _, why),) = complaints.waiting(tx)
+        assert "not a report" in why
+        assert unread.look(tx, RING, deed, identifier) == raw
+        unread.drop(tx, deed, identifier)
+        assert complaints.waiting(tx) == []
+        with pytest.raises(NotFound):
+            unread.look(tx, RING, deed, identifier)
+        with pytest.raises(NotFound):
+            unread.drop(tx, deed, identifier)
+        assert [(e.action, e.reason) for e in audit.entries(tx)] == [
+            ("feedback.drop", "case 7"), ("feedback.look", "case 7"),
+        ]  # fmt: skip

@@ -1,0 +1,198 @@
+"""Writes down what a report changes: votes, complaints, bounces, suppressions, what waits for staff.
+
+Everything is in the caller's transaction; what was said before, in whatever order, makes no difference.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from relay.feedback.attribution import Attribution, Effect, Named, Sent
+from relay.feedback.report import Kind, RecipientStatus, Report
+from relay.feedback.steps import Known, Received, digest, name_of, sent_us
+from relay.model import AccountClass, Grade
+from relay.store import audit, changes, complaints, suppression
+from relay.store.complaints import Vote
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from relay.keyring import Keyring
+    from relay.store.complaints import Sender
+
+#: what the sealed bytes of waiting reports are sealed for
+WAITING = "reports that wait"
+#: complaints about one account's forwards within a day that staff hear of
+MANY_FORWARDED = 20
+
+
+def name(keyring: Keyring, customer_id: int, address: str) -> Named:
+    """Return an address as its customer's keyed hashes."""
+    domain = address.rpartition("@")[2]
+    return Named(keyring.recipient_hash(customer_id, address), keyring.domain_hash(customer_id, domain))
+
+
+def votes(received: Received, known: Known) -> list[Vote]:
+    """Return the votes that a complaint gives, or takes back."""
+    result, sent = known.attribution, known.claim.sent
+    if sent is None or known.account is None or result.grade is None:
+        return []
+    return [
+        Vote(
+            message_id=sent.token.message_id,
+            voter=voter,
+            complaint_id=name_of(received, known),
+            account_id=known.account.id,
+            grade=result.grade,
+            reporter=known.claim.witness.reporter if result.grade is Grade.A else "",
+            sent_at=sent.token.sent_at,
+            most=result.most,
+            withdrawn=result.effect is Effect.WITHDRAW,
+        )
+        for voter in result.voters
+    ]
+
+
+def passed_on(report: Report, account: Sender) -> bool:
+    """Return whether a message was a forward: of a stranger's, by an account that may send as anybody.
+
+    Only such accounts: what any other could claim in its header it would claim of all its spam.
+    """
+    author = report.original.author.rpartition("@")[2]
+    if not report.original.passed_on or not author or "*" not in account.senders:
+        return False
+    own = {one.rpartition("@")[2].lower() for one in (account.login, *account.senders)}
+    return author not in own
+
+
+class Recorder:
+    """One for an intake."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    def write(self, tx: Connection, received: Received, known: Known, now: datetime) -> int:
+        """Write what a report changes; return by how many votes its account's have grown."""
+        grown = 0
+        if received.report.kind is Kind.UNKNOWN:
+            self._wait(tx, received, now)
+        elif received.report.kind is Kind.BOUNCE:
+            self._bounced(tx, received, known, now)
+        else:
+            grown = self._complained(tx, received, known, now)
+        if grown and known.account is not None:
+            changes.note(tx, now, changes.JUDGE, known.account.id)
+        return grown
+
+    def _note_flood(self, tx: Connection, known: Known, now: datetime) -> None:
+        """Tell staff once an hour, in the audit log."""
+        reporter = known.claim.witness.reporter
+        newest = audit.entries(tx, limit=1, object=f"reporter {reporter}")
+        if not newest or now - newest[0].at >= timedelta(hours=1):
+            audit.append(tx, now, "policy", "reporter flood", f"reporter {reporter}", known.attribution.why)
+
+    def _complained(self, tx: Connection, received: Received, known: Known, now: datetime) -> int:
+        result, sent, account = known.attribution, known.claim.sent, known.account
+        passed = result.effect is Effect.FORWARDED
+        if result.held:
+            self._note_flood(tx, known, now)
+        given = votes(received, known) if result.effect in (Effect.VOTE, Effect.WITHDRAW) else []
+        grown = complaints.merge(tx, now, given)
+        complaints.add(
+            tx,
+            now,
+            id=name_of(received, known),
+            feedback_type=complaints.FORWARDED if passed else received.report.feedback_type,
+            grade=str(result.grade or ""),
+            reporter=known.claim.witness.reporter,
+            account_id=account.id if account else None,
+            server_id=account.server_id if account else None,
+            customer_id=account.customer_id if account else None,
+            message_id=sent.token.message_id if sent else None,
+            sent_us=sent_us(sent),
+            recipient_hash=result.recipient_hash,
+            domain_hash=result.domain_hash,
+            counted=grown > 0,
+            why=result.why,
+            details={
+                "dialect": received.report.dialect,
+                "vouched_by": received.vouched_by,
+                "type": received.report.feedback_type,
+            },
+        )
+        if account is not None:
+            self._notice(tx, account, result, now)
+        if account is not None and result.grade is not Grade.C:
+            self._suppress(tx, account, result, now)
+        return grown
+
+    def _notice(self, tx: Connection, account: Sender, result: Attribution, now: datetime) -> None:
+        """Tell staff, once a day and account, of complaints about oneself and of many about forwards."""
+        if result.effect is Effect.FORWARDED:
+            day = timedelta(days=1)
+            if complaints.forwarded_within(tx, now, account.id, day) < MANY_FORWARDED:
+                return
+            action, why = "many forwarded complaints", f"{MANY_FORWARDED} or more about forwards in a day"
+        elif result.grade is Grade.B and result.effect is Effect.NONE:
+            action, why = "self-complaint", result.why
+        else:
+            return
+        told = audit.entries(tx, limit=50, object=f"account {account.login}")
+        if not any(one.action == action and now - one.at < timedelta(days=1) for one in told):
+            audit.append(tx, now, "policy", action, f"account {account.login}", why)
+
+    def _suppress(self, tx: Connection, account: Sender, result: Attribution, now: datetime) -> None:
+        """Stop bulk and list mail to those who complained or wished to hear no more."""
+        if result.grade is not Grade.A or result.recipient_hash is None:
+            return
+        customer_id, who = account.customer_id, result.recipient_hash
+        if result.effect is Effect.WITHDRAW:
+            suppression.clear(tx, now, customer_id, who, suppression.COMPLAINT)
+        elif account.klass in (AccountClass.BULK, AccountClass.LIST):
+            left = result.effect is Effect.UNSUBSCRIBE
+            kind = suppression.UNSUBSCRIBE if left else suppression.COMPLAINT
+            suppression.add(tx, now, customer_id, who, kind)
+
+    def _meant(self, customer_id: int, status: RecipientStatus, sent: Sent) -> Named | None:
+        """Return whom of our message's recipients a status means: as written to, or as passed on to."""
+        found = [name(self._keyring, customer_id, one) for one in (status.recipient, status.final) if one]
+        if sent.recipients is None:
+            return found[0] if found else None
+        return next((one for one in found if one.recipient_hash in sent.recipients), None)
+
+    def _bounced(self, tx: Connection, received: Received, known: Known, now: datetime) -> None:
+        """Record who could not be reached; only what a listed reporter or staff say is believed."""
+        account, sent = known.account, known.claim.sent
+        if account is None or sent is None:
+            return
+        verified = known.claim.witness.trusted
+        for status in received.report.statuses:
+            named = self._meant(account.customer_id, status, sent)
+            if named is None:
+                continue
+            hard = verified and status.permanent and status.reason == "invalid recipient"
+            new = complaints.add_bounce(
+                tx,
+                now,
+                message_id=sent.token.message_id,
+                recipient_hash=named.recipient_hash,
+                account_id=account.id,
+                customer_id=account.customer_id,
+                domain_hash=named.domain_hash,
+                sent_us=sent_us(sent),
+                status=status.status,
+                kind=status.reason if verified else f"{status.reason} (unverified)",
+                permanent=hard,
+            )
+            if new and hard:
+                suppression.note_bounce(tx, now, account.customer_id, named.recipient_hash)
+                changes.note(tx, now, changes.JUDGE, account.id)
+
+    def _wait(self, tx: Connection, received: Received, now: datetime) -> None:
+        """Keep what nobody could parse, sealed, until staff have looked."""
+        identifier = digest(received.raw)
+        sealed = self._keyring.seal(WAITING, received.raw, identifier.encode())
+        complaints.keep_waiting(tx, now, identifier, "; ".join(received.report.faults), sealed)
