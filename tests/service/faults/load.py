@@ -1,0 +1,118 @@
+"""Clients that never rest: each sends one message after the other and writes down what it heard."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import ssl
+import threading
+from typing import TYPE_CHECKING
+
+from tests.service.faults.book import KINDS, SENDER
+from tests.service.wire import Client
+
+if TYPE_CHECKING:
+    from tests.service.faults.book import Book, Entry
+    from tests.service.harness import Relay
+
+#: Of the messages whose connection broke, so many are sent again, byte for byte, as some clients do.
+AGAIN = 0.5
+LARGE = 0.2
+
+
+class Load:
+    """Several sessions; `let_in` while the daemon is up, `quiet` when all have lost their connection."""
+
+    def __init__(self, relay: Relay, book: Book, sessions: int, seed: int) -> None:
+        self.relay = relay
+        self.book = book
+        self.kinds = KINDS
+        self._open = threading.Event()
+        self._ended = threading.Event()
+        self._idle = threading.Semaphore(0)
+        self._sessions = sessions
+        self._threads = [
+            threading.Thread(target=self._run, args=(random.Random(seed + n),), daemon=True)  # noqa: S311
+            for n in range(sessions)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def let_in(self) -> None:
+        """Let every session connect."""
+        self._open.set()
+
+    def shut(self) -> None:
+        """Let nobody connect again."""
+        self._open.clear()
+
+    def quiet(self) -> None:
+        """Wait until every session has lost its connection; call `shut` first."""
+        for _ in range(self._sessions):
+            assert self._idle.acquire(timeout=90), "a client still waits for its answer"
+
+    def end(self) -> None:
+        """End all sessions."""
+        self._ended.set()
+        self._open.set()
+        for thread in self._threads:
+            thread.join(90)
+            assert not thread.is_alive(), "a client hangs"
+
+    def _run(self, dice: random.Random) -> None:
+        broken: Entry | None = None
+        while not self._ended.is_set():
+            if not self._open.wait(1):
+                continue
+            broken = self._session(dice, broken)
+            if not self._ended.is_set() and not self._open.is_set():
+                self._idle.release()
+                while not self._open.wait(1) and not self._ended.is_set():
+                    continue
+
+    def _session(self, dice: random.Random, broken: Entry | None) -> Entry | None:
+        """Send until the connection breaks; return the message that it broke in."""
+        entry: Entry | None = None
+        with contextlib.suppress(OSError, ssl.SSLError, AssertionError), Client(self.relay, SENDER) as client:
+            if broken is not None and dice.random() < AGAIN:
+                entry, broken = broken, None
+                self.book.again(entry)
+                self._send(client, entry)
+            while self._open.is_set() and not self._ended.is_set():
+                entry = self.book.new(dice.choice(self.kinds), large=dice.random() < LARGE)
+                self._send(client, entry)
+            entry = None
+        if entry is not None and entry.phase != "answered":
+            self.book.answered(entry, b"")
+            return entry
+        return broken
+
+    def _send(self, client: Client, entry: Entry) -> None:
+        """Send one message; ConnectionError when there is no answer."""
+        at = self.book.at
+        at(entry, "mail")
+        answer = self._said(client.say(b"MAIL FROM:<%s>" % SENDER.encode()))
+        for one in entry.people:
+            if answer.startswith(b"250"):
+                at(entry, "rcpt")
+                answer = self._said(client.say(b"RCPT TO:<%s>" % one.encode()))
+        if answer.startswith(b"250"):
+            answer = self._said(client.say(b"DATA"))
+        if answer.startswith(b"354"):
+            wire = entry.raw.replace(b"\r\n.", b"\r\n..")
+            at(entry, "text")
+            client.send(wire[: len(wire) // 2])
+            at(entry, "half")
+            client.send(wire[len(wire) // 2 :])
+            client.send(b".\r\n")
+            at(entry, "dot")
+            answer = self._said(client.reply())
+        self.book.answered(entry, answer)
+        if not answer.startswith(b"250"):
+            raise ConnectionError("begin anew after a refusal")
+
+    @staticmethod
+    def _said(answer: bytes) -> bytes:
+        if not answer.endswith(b"\r\n"):
+            raise ConnectionError
+        return answer
