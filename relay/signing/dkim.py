@@ -107,11 +107,12 @@ class Signer:
             selection.folded,
         )
         hashed = sha256(selection.canonical + relaxed_field(b"dkim-signature", start)).digest()
-        encoded = base64.b64encode(self._sign(hashed))
+        encoded = base64.b64encode(self.sign_digest(hashed))
         lines = b"\r\n ".join(encoded[i : i + 72] for i in range(0, len(encoded), 72))
         return b"DKIM-Signature: " + start + lines + b"\r\n"
 
-    def _sign(self, digest: bytes) -> bytes:
+    def sign_digest(self, digest: bytes) -> bytes:
+        """Return the signature over a SHA-256."""
         if isinstance(self._key, Ed25519PrivateKey):
             return self._key.sign(digest)
         return self._key.sign(digest, PADDING, PREHASHED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from dataclasses import dataclass
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
@@ -15,6 +16,14 @@ from dkim.util import InvalidTagValueList, parse_tag_value
 SMALLEST_RSA_BITS = 1024
 
 PublicKey = rsa.RSAPublicKey | Ed25519PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """A public key, and whether its record says t=s (`strict`): only the domain itself may sign."""
+
+    key: PublicKey
+    strict: bool = False
 
 
 def record(key: PublicKey) -> str:
@@ -38,6 +47,22 @@ def read(text: str | bytes) -> PublicKey | None:
     if isinstance(key, rsa.RSAPublicKey) and key.key_size < SMALLEST_RSA_BITS:
         return None
     return key
+
+
+def read_record(text: str) -> KeyRecord | None:
+    """Read the text of a DNS record; None if it holds no usable key for mail signed with SHA-256."""
+    key = read(text)
+    try:
+        tags = parse_tag_value(text.strip().encode("ascii", "replace"))
+    except InvalidTagValueList:
+        return None
+    hashes, services, flags = (
+        [word.strip() for word in tags.get(name, default).split(b":")]
+        for name, default in ((b"h", b"sha256"), (b"s", b"*"), (b"t", b""))
+    )
+    if key is None or b"sha256" not in hashes or not {b"*", b"email"} & set(services):
+        return None
+    return KeyRecord(key, strict=b"s" in flags)
 
 
 def _load_public(data: bytes) -> PublicKey | None:

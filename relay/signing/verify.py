@@ -1,34 +1,47 @@
-"""Checks DKIM signatures of reports (RFC 6376, RFC 8463, RFC 8301) in linear time, keys handed in."""
+"""Checks DKIM signatures (RFC 6376, RFC 8463, RFC 8301) in linear time, keys handed in."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import dkim
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import rsa
-from dkim.util import InvalidTagValueList, parse_tag_value
+from dkim.util import InvalidTagValueList
 
 from relay.clock import EPOCH
-from relay.signing.canonical import relaxed_body, relaxed_field, simple_body
-from relay.signing.dkim import MOST_FIELDS, PADDING, PREHASHED, Fields
+from relay.signing.dkim import MOST_FIELDS, Fields
+from relay.signing.public import KeyRecord, PublicKey
+from relay.signing.tags import NotSigned, Text, decoded, fits, hashed_header, passes, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from relay.signing.public import PublicKey
-
 _MOST_SIGNATURES = 8
-_LONGEST_SIGNATURE = 8192
 _CLOCK_SKEW = timedelta(minutes=10)
-_FORMS = frozenset((b"relaxed", b"simple"))
+
+
+class State(StrEnum):
+    """What became of one signature (RFC 8601 §2.7.1)."""
+
+    PASS = "pass"  # noqa: S105 - a result
+    FAIL = "fail"
+    #: cannot be checked now: DNS gave no answer
+    TEMPERROR = "temperror"
+    #: cannot be checked ever: unreadable, no usable key
+    PERMERROR = "permerror"
+
+
+class KeyUnknown(Exception):
+    """DNS gave no answer about a key just now."""
+
+
+#: Hands in what DNS says of (selector, domain); raises KeyUnknown where it says nothing.
+Keys = Callable[[str, str], Iterable[KeyRecord]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,90 +53,112 @@ class Signed:
     covers: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One signature and what became of it; `partial` says that l= leaves the body's end unsigned."""
+
+    state: State
+    domain: str = ""
+    selector: str = ""
+    why: str = ""
+    covers: frozenset[str] = frozenset()
+    partial: bool = False
+
+
 def verify(raw: bytes, keys: Callable[[str, str], Iterable[PublicKey]], now: datetime) -> list[Signed]:
     """Return the signatures of a message that pass; `keys(selector, domain)` hands in what DNS or a pin says.
 
     Signatures with l= never pass: what follows the signed part could be anybody's. Time is linear in
     the message, and at most eight signatures are looked at.
     """
+    found = examine(raw, lambda selector, domain: map(KeyRecord, keys(selector, domain)), now)
+    return [
+        Signed(one.domain, one.selector, one.covers)
+        for one in found
+        if one.state is State.PASS and not one.partial
+    ]
+
+
+def examine(raw: bytes, keys: Keys, now: datetime) -> list[Checked]:
+    """Return what became of each signature, in order; none for a message without exactly one From."""
     raw = re.sub(rb"\r?\n", b"\r\n", raw) if b"\n" in raw.replace(b"\r\n", b"") else raw
     head, _, body = raw.partition(b"\r\n\r\n")
     named = Fields.of(head).named
     if len(named.get(b"from", ())) != 1:
         return []
-    message = _Message(named, body, {})
+    text = Text(body)
     fields = named.get(b"dkim-signature", ())[:_MOST_SIGNATURES]
-    found = (_verify_one(field, message, keys, now) for field in fields)
-    return [signed for signed in found if signed]
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    named: Mapping[bytes, list[tuple[bytes, bytes]]]
-    body: bytes
-    hashes: dict[bytes, bytes]
-
-    def body_hash(self, form: bytes) -> bytes:
-        """Return the hash of the body in one form, computed once."""
-        if form not in self.hashes:
-            text = relaxed_body(self.body) if form == b"relaxed" else simple_body(self.body)
-            self.hashes[form] = sha256(text).digest()
-        return self.hashes[form]
+    return [_examine_one(field, named, text, keys, now) for field in fields]
 
 
 def wanted_keys(raw: bytes) -> list[tuple[str, str]]:
     """Return the (selector, domain) pairs that the signatures of a message name, to look up beforehand."""
     head = raw[: 256 * 1024].replace(b"\r\n", b"\n").partition(b"\n\n")[0].replace(b"\n", b"\r\n")
     fields = Fields.of(head).named.get(b"dkim-signature", ())
-    tags = [_tags(value) for _, value in fields[:_MOST_SIGNATURES]]
-    return [(_text(found[b"s"]), _text(found[b"d"])) for found in tags if found]
+    wanted = []
+    for _, value in fields[:_MOST_SIGNATURES]:
+        try:
+            tags = _tags(value)
+        except NotSigned:
+            continue
+        wanted.append((_word(tags[b"s"]), _word(tags[b"d"])))
+    return wanted
 
 
-def _text(value: bytes) -> str:
+def _word(value: bytes) -> str:
     return value.decode("ascii", "replace").lower()
 
 
-def _tags(value: bytes) -> dict[bytes, bytes] | None:
-    """Parse and validate a signature's tags with dkimpy, collapsed: its patterns choke on long blanks."""
-    if len(value) > _LONGEST_SIGNATURE:
-        return None
+def _tags(value: bytes) -> Mapping[bytes, bytes]:
+    """Return a signature's tags, validated by dkimpy; NotSigned says why they are none."""
+    tags = read(value)
     try:
-        tags: dict[bytes, bytes] = parse_tag_value(relaxed_field(b"", value)[1:])
         dkim.validate_signature_fields(
             {name: text for name, text in tags.items() if name not in (b"t", b"x")}
         )
-    except (InvalidTagValueList, dkim.DKIMException):
-        return None
-    return tags if tags[b"a"] in (b"rsa-sha256", b"ed25519-sha256") and b"l" not in tags else None
+    except (InvalidTagValueList, dkim.DKIMException) as error:
+        raise NotSigned(str(error)) from error
+    if tags[b"a"] not in (b"rsa-sha256", b"ed25519-sha256"):
+        raise NotSigned("an algorithm that nobody should use")
+    return tags
 
 
-def _verify_one(
+def _examine_one(
     field: tuple[bytes, bytes],
-    message: _Message,
-    keys: Callable[[str, str], Iterable[PublicKey]],
+    named: Mapping[bytes, list[tuple[bytes, bytes]]],
+    text: Text,
+    keys: Keys,
     now: datetime,
-) -> Signed | None:
-    tags = _tags(field[1])
-    if tags is None or not _in_time(tags, now):
-        return None
-    header_form, _, body_form = tags.get(b"c", b"simple/simple").partition(b"/")
-    covers = [name.strip().lower() for name in tags[b"h"].split(b":")][:MOST_FIELDS]
-    if b"from" not in covers or header_form not in _FORMS or (body_form or b"simple") not in _FORMS:
-        return None
+) -> Checked:
     try:
-        claimed = base64.b64decode(b"".join(tags[b"bh"].split()))
-        signature = base64.b64decode(b"".join(tags[b"b"].split()))
-    except binascii.Error:
-        return None
-    if message.body_hash(body_form or b"simple") != claimed:
-        return None
-    digest = sha256(_hashed_header(field, message.named, covers, relaxed=header_form == b"relaxed")).digest()
-    selector, domain = _text(tags[b"s"]), _text(tags[b"d"])
-    wants_rsa = tags[b"a"] == b"rsa-sha256"
-    for key in keys(selector, domain):
-        if isinstance(key, rsa.RSAPublicKey) == wants_rsa and _passes(key, signature, digest):
-            return Signed(domain, selector, frozenset(_text(name) for name in covers))
-    return None
+        tags = _tags(field[1])
+    except NotSigned as error:
+        return Checked(State.PERMERROR, why=str(error))
+    selector, domain = _word(tags[b"s"]), _word(tags[b"d"])
+    covers = [name.strip().lower() for name in tags[b"h"].split(b":")][:MOST_FIELDS]
+    partial = b"l" in tags
+
+    def checked(state: State, why: str = "") -> Checked:
+        return Checked(state, domain, selector, why, frozenset(map(_word, covers)), partial)
+
+    if b"from" not in covers:
+        return checked(State.PERMERROR, "From is not signed")
+    if not _in_time(tags, now):
+        return checked(State.FAIL, "expired, or made in the future")
+    try:
+        signature, relaxed = decoded(tags[b"b"]), text.check(tags)
+    except NotSigned as error:
+        return checked(State.FAIL, str(error))
+    try:
+        records = [record for record in keys(selector, domain) if fits(record, tags)]
+    except KeyUnknown as error:
+        return checked(State.TEMPERROR, str(error))
+    if not records:
+        return checked(State.PERMERROR, "no usable key in DNS")
+    digest = sha256(hashed_header(field, named, covers, relaxed=relaxed)).digest()
+    if any(passes(record.key, signature, digest) for record in records):
+        return checked(State.PASS)
+    return checked(State.FAIL, "the signature does not match")
 
 
 def _in_time(tags: Mapping[bytes, bytes], now: datetime) -> bool:
@@ -133,45 +168,3 @@ def _in_time(tags: Mapping[bytes, bytes], now: datetime) -> bool:
         return False
     skew = _CLOCK_SKEW // timedelta(seconds=1)
     return int(made) <= seconds + skew and int(expires) >= seconds - skew and int(expires) >= int(made)
-
-
-def _hashed_header(
-    field: tuple[bytes, bytes],
-    named: Mapping[bytes, list[tuple[bytes, bytes]]],
-    covers: list[bytes],
-    *,
-    relaxed: bool,
-) -> bytes:
-    """Return what the signature was made over: listed fields from the bottom up, then itself without b=."""
-    left = {name: len(named.get(name, ())) for name in covers}
-    parts: list[bytes] = []
-    for name in covers:
-        if left[name]:
-            left[name] -= 1
-            written, value = named[name][left[name]]
-            parts.append(relaxed_field(name, value) if relaxed else written + b":" + value)
-            parts.append(b"\r\n")
-    bare = _without_signature(field[1])
-    parts.append(relaxed_field(b"dkim-signature", bare) if relaxed else field[0] + b":" + bare)
-    return b"".join(parts)
-
-
-def _without_signature(value: bytes) -> bytes:
-    """Empty the b= tag, blanks around its value included (RFC 6376 §3.5)."""
-    tags = value.split(b";")
-    for place, tag in enumerate(tags):
-        name, equals, _ = tag.partition(b"=")
-        if equals and name.strip() == b"b":
-            tags[place] = name + equals
-    return b";".join(tags)
-
-
-def _passes(key: PublicKey, signature: bytes, digest: bytes) -> bool:
-    try:
-        if isinstance(key, rsa.RSAPublicKey):
-            key.verify(signature, digest, PADDING, PREHASHED)
-        else:
-            key.verify(signature, digest)
-    except InvalidSignature:
-        return False
-    return True
