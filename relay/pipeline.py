@@ -17,6 +17,7 @@ import asyncio
 import hashlib
 import ipaddress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from policies.acceptance import Action
@@ -99,7 +100,7 @@ class Pipeline:
         started = clock.monotonic()
         since = content.whole_at or started
         raw = await asyncio.to_thread(content.read) if content.size > LARGE_BYTES else content.read()
-        mail = Mail(_envelope(session, transaction), raw)
+        mail = Mail(self._envelope(session, transaction), raw)
         body_hash, message_id_hash = _digest(memoryview(raw)[mail.body_start :]), _message_id_hash(mail)
         transaction.answer_key = self._answer_key(session, transaction, message_id_hash, body_hash)
         if known := await self._first_answer(transaction.answer_key):
@@ -130,6 +131,21 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - a bug in screening loses nothing and lets nothing through
             self.metrics.bug("screening", error)
             return Verdict(unanswered=("patterns", "bug"))
+
+    def _envelope(self, session: Session, transaction: Transaction) -> Envelope:
+        account = transaction.account
+        return Envelope(
+            id=transaction.id,
+            peer_ip=session.peer_ip,
+            helo=session.helo,
+            tls=session.tls,
+            login=session.login,
+            sender=transaction.mail_from.sender,
+            recipients=tuple(to.recipient for to in transaction.recipients),
+            received_at=transaction.received_at,
+            leaves_from=tuple(address.rpartition(":")[0].strip("[]") for address in account.server.hosts),
+            signed_as=partial(self.stamper.signed_as, account),
+        )
 
     async def _hand_on(
         self, session: Session, transaction: Transaction, content: Content, handling: Handling, since: float
@@ -297,19 +313,6 @@ class Pipeline:
             program=program(mail),
             counts={"refusals": 1} if self.conduct.tells(handling.decision) else {},
         )
-
-
-def _envelope(session: Session, transaction: Transaction) -> Envelope:
-    return Envelope(
-        id=transaction.id,
-        peer_ip=session.peer_ip,
-        helo=session.helo,
-        tls=session.tls,
-        login=session.login,
-        sender=transaction.mail_from.sender,
-        recipients=tuple(to.recipient for to in transaction.recipients),
-        received_at=transaction.received_at,
-    )
 
 
 def _digest(data: bytes | memoryview) -> bytes:

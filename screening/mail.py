@@ -6,6 +6,7 @@ Every view is linear in the message and bounded: header 256 KiB and 1000 fields,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -28,6 +29,19 @@ _IDENTITIES = ("from", "sender", "reply-to", "resent-from", "resent-sender")
 
 
 @dataclass(frozen=True, slots=True)
+class SignedAs:
+    """A signature that we are going to add: `key` is the base 64 of p= in its DNS record."""
+
+    domain: str
+    selector: str
+    key: str
+
+
+def _unsigned(_author_domain: str) -> tuple[SignedAs, ...]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
 class Envelope:
     """Who hands a message in, and for whom; `received_at` is aware UTC."""
 
@@ -40,6 +54,10 @@ class Envelope:
     recipients: tuple[str, ...]
     received_at: datetime
     direction: str = "out"
+    #: hosts that send it to the world, as far as is known
+    leaves_from: tuple[str, ...] = ()
+    #: tells how we sign mail of an author domain
+    signed_as: Callable[[str], tuple[SignedAs, ...]] = _unsigned
 
 
 class Mail:

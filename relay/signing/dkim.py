@@ -87,6 +87,8 @@ class Signer:
         self.domain = domain.lower()
         self.selector = selector
         self._key = _private_key(private_key, self.domain)
+        #: the base 64 of p= in its DNS record
+        self.public = public.record(self._key.public_key()).rpartition("p=")[2]
         self._algorithm = b"ed25519-sha256" if isinstance(self._key, Ed25519PrivateKey) else b"rsa-sha256"
 
     def sign(self, fields: bytes, body: bytes, now: datetime) -> bytes:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from relay.signing import token
 from relay.signing.dkim import COVERED, Selection, body_hash
+from screening.mail import SignedAs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,14 +88,24 @@ class Stamper:
         body: bytes,
         now: datetime,
     ) -> bytes:
-        signers = [self._provider] if self._provider is not None else []
-        if len(mail.from_) == 1 and (domain := mail.from_[0].domain) not in {one.domain for one in signers}:
-            own = self._customer_signer(account.customer.id, domain)
-            signers += [own] if own is not None else []
+        signers = self._signers(account, mail.from_[0].domain if len(mail.from_) == 1 else "")
         if not signers:
             return b""
         selection, hashed = Selection.of(covered), body_hash(body)
         return b"".join(signer.signature(selection, hashed, now) for signer in signers)
+
+    def _signers(self, account: Account, domain: str) -> list[Signer]:
+        """Return who signs mail of an author domain: the provider, and the domain where we have its key."""
+        signers = [self._provider] if self._provider is not None else []
+        if domain and domain not in {one.domain for one in signers}:
+            own = self._customer_signer(account.customer.id, domain)
+            signers += [own] if own is not None else []
+        return signers
+
+    def signed_as(self, account: Account, domain: str) -> tuple[SignedAs, ...]:
+        """Return how mail of an author domain will be signed, for those who ask what receivers will find."""
+        signers = self._signers(account, domain)
+        return tuple(SignedAs(one.domain, one.selector, one.public) for one in signers)
 
     def _is_ours(self, name: str, value: bytes) -> bool:
         if name in _REMOVED or name.startswith(_REMOVED_STARTS):

@@ -104,3 +104,30 @@ def test_a_dead_scanner_means_what_the_operator_said(
         series = 'gatepost_scanner_answers_total{outcome="failed",scanner="rspamd"} '
         assert series + "1.0" in metrics(relay)
         assert series.replace("failed", "hit") + "0.0" in metrics(relay)
+
+
+def test_a_sender_that_receivers_will_refuse_is_flagged_and_explained(
+    start: Callable[[str], Relay], customer: CustomerServer
+) -> None:
+    table = {
+        "_dmarc.acme.example TXT": ['"v=DMARC1; p=reject"'],
+        "acme.example TXT": ['"v=spf1 ip4:198.51.100.1 -all"'],
+    }
+    lines = '\n[[scanner]]\nkind = "identity"\nleaves_from = ["192.0.2.7"]\n'
+    with Zones(table) as zones:
+        relay = start(lines)
+        relay.stop()
+        relay.configure("dns", f'servers = ["{zones.server}"]')
+        relay.start()
+        with relay.client(ALICE) as client:
+            client.send_message(message())
+        event = until(lambda: relay.events("message"))[0]
+        assert "identity" in event["rules"]
+        assert (event["action"], len(customer.messages)) == ("deliver", 1), "it is flagged, not refused"
+        looked = relay.run("identity", ALICE, check=False)
+        assert looked.returncode == 1
+        assert "SPF fail for 192.0.2.7" in looked.stdout
+        assert "DMARC  reject, fails" in looked.stdout
+        mended = dict(table, **{"acme.example TXT": ['"v=spf1 ip4:192.0.2.0/24 -all"']})
+        zones.records = mended
+        assert relay.json("identity", ALICE)["outlook"]["passes"] is True
