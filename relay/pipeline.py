@@ -143,7 +143,7 @@ class Pipeline:
             sender=transaction.mail_from.sender,
             recipients=tuple(to.recipient for to in transaction.recipients),
             received_at=transaction.received_at,
-            leaves_from=tuple(address.rpartition(":")[0].strip("[]") for address in account.server.hosts),
+            leaves_from=_hosts(account),
             signed_as=partial(self.stamper.signed_as, account),
         )
 
@@ -236,7 +236,10 @@ class Pipeline:
         peer_ip, helo, tls = waiting.client
         people = tuple(one.address for one in waiting.recipients)
         at = clock.moment(row.at_us)
-        envelope = Envelope(row.id, peer_ip, helo, tls, account.login, waiting.sender, people, at)
+        envelope = Envelope(
+            row.id, peer_ip, helo, tls, account.login, waiting.sender, people, at,
+            leaves_from=_hosts(account), signed_as=partial(self.stamper.signed_as, account),
+        )  # fmt: skip
         mail = Mail(envelope, body)
         verdict = self.conduct.identified(
             account, mail, await self._screened(mail, forwarding.SCREEN_SECONDS)
@@ -313,6 +316,10 @@ class Pipeline:
             program=program(mail),
             counts={"refusals": 1} if self.conduct.tells(handling.decision) else {},
         )
+
+
+def _hosts(account: Account) -> tuple[str, ...]:
+    return tuple(address.rpartition(":")[0].strip("[]") for address in account.server.hosts)
 
 
 def _digest(data: bytes | memoryview) -> bytes:
