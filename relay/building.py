@@ -14,7 +14,7 @@ from relay.errors import ConfigError, Fault, StoreError
 from relay.gate import Gate
 from relay.keyring import Keyring
 from relay.signing import keys as signing_keys
-from relay.signing.stamp import Stamper
+from relay.signing.stamp import Stamper, Unsubscribe
 from relay.smtp.tls import Certificate
 from relay.store.engine import Store
 from screening import ruleset as rulesets
@@ -147,7 +147,7 @@ def certificate(config: Config) -> Certificate:
 def stamper(config: Config, keyring: Keyring, customers: signing_keys.Customers) -> Stamper:
     """Return what stamps and signs, with the provider's key and the customers' where signing is on."""
     signs = config.signing.enabled
-    return Stamper(
+    made = Stamper(
         hostname=config.hostname,
         keyring=keyring,
         feedback_address=config.feedback.addresses[0],
@@ -155,6 +155,15 @@ def stamper(config: Config, keyring: Keyring, customers: signing_keys.Customers)
         provider=signing_keys.provider(config) if signs else None,
         customer_signer=customers.signer if signs else _no_signer,
     )
+    made.unsubscribe = _unsubscribe(config)
+    return made
+
+
+def _unsubscribe(config: Config) -> Unsubscribe | None:
+    wish = config.unsubscribe
+    if not wish.url:
+        return None
+    return Unsubscribe(wish.url, frozenset(wish.classes), frozenset(wish.customers))
 
 
 def _no_signer(_customer_id: int, _domain: str) -> None:

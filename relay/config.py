@@ -145,6 +145,13 @@ class DnsConfig(Section):
     servers: tuple[Address, ...] = Field((), description='"IP:PORT" each; empty: those of /etc/resolv.conf')
 
 
+class FeedbackSource(Section):
+    """A provider that posts reports to /feedback/NAME, signed with a secret that only it and we have."""
+
+    reporter: Hostname = Field(..., description="the listed reporter for which it speaks")
+    secret_file: Path = Field(..., description="at least 16 bytes; made by `openssl rand -hex 32`, say")
+
+
 class FeedbackConfig(Section):
     """Where complaints and bounces come in."""
 
@@ -153,6 +160,21 @@ class FeedbackConfig(Section):
     )
     message_size: Size = Field(parse_size("2 MiB"), description="of one report")
     token_days: PositiveInt = Field(90, description="a report about older mail counts for nothing")
+    sources: dict[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")], FeedbackSource] = Field(
+        {}, description="posts to /feedback/NAME: tables [feedback.sources.NAME]"
+    )
+
+
+class UnsubscribeConfig(Section):
+    """One-click unsubscription (RFC 8058) from bulk and list mail that has none of its own."""
+
+    url: Annotated[str, Field(pattern=r"^(https://[^/\s<>]+)?$")] = Field(
+        "", description="as https://relay.example, where the http listener is reached; empty: off"
+    )
+    classes: tuple[Literal["person", "app", "bulk", "list"], ...] = Field(
+        ("bulk", "list"), description="of accounts whose mail gets the header"
+    )
+    customers: tuple[str, ...] = Field((), description="whose mail gets it, by name; empty: all")
 
 
 class SigningConfig(Section):
@@ -269,6 +291,7 @@ class Config(Section):
     dns: DnsConfig = DnsConfig()
     feedback: FeedbackConfig = FeedbackConfig()
     signing: SigningConfig = SigningConfig()
+    unsubscribe: UnsubscribeConfig = UnsubscribeConfig()
     upstream: UpstreamConfig = UpstreamConfig()
     policy: PolicyConfig = PolicyConfig()
     rates: RatesConfig = RatesConfig()

@@ -309,6 +309,7 @@ class Daemon:
             ready=self.ready,
             now=clock.now,
             emit=parts.metrics.emit,
+            intake=parts.intake,
         )
         self._desk = app.state.desk
         return settings(app)

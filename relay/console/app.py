@@ -13,7 +13,19 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from relay import clock
-from relay.console import access, api, evidence, export, login, pages, people, suppressing, waiting, words
+from relay.console import (
+    access,
+    api,
+    evidence,
+    export,
+    login,
+    pages,
+    people,
+    posts,
+    suppressing,
+    waiting,
+    words,
+)
 from relay.console.attempts import Attempts
 from relay.console.desk import Desk, Forbidden, NotLoggedIn, Refused, Visitor
 from relay.console.guard import Guard
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
 
     from relay.config import Config
     from relay.events import Event
+    from relay.feedback.intake import Intake
     from relay.keyring import Keyring
     from relay.store.directory import Directory
     from relay.store.engine import Store
@@ -49,6 +62,7 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
     keyring: Keyring,
     now: Callable[[], datetime] = clock.now,
     emit: Callable[[Event], None] = lambda _: None,
+    intake: Intake | None = None,
 ) -> FastAPI:
     """Return the application; uvicorn serves it with `proxy_headers=False` (the guard reads them itself)."""
     app = FastAPI(
@@ -68,6 +82,7 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
         metrics=metrics,
         ready=ready,
         emit=emit,
+        intake=intake,
         keyring=keyring,
         words=words.environment(),
         attempts=Attempts(),
@@ -90,6 +105,7 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
         export.router,
         waiting.router,
         suppressing.router,
+        posts.router,
         pages.router,
     ):
         app.include_router(router)

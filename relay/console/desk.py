@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from relay.console.login import Touches
     from relay.console.series import Series
     from relay.events import Event
+    from relay.feedback.intake import Intake
     from relay.keyring import Keyring
     from relay.outbox.report import Reports
     from relay.store.directory import Directory
@@ -78,6 +79,8 @@ class Desk:
     ready: Callable[[], tuple[bool, dict[str, Any]]]
     emit: Callable[[Event], None]
     keyring: Keyring
+    #: takes reports that are posted; None: none are
+    intake: Intake | None
     words: Environment
     attempts: Attempts
     touches: Touches

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Forms and JSON of this console are small; a longer body is a mistake or an attack.
 BODY_BYTES = 64 * 1024
+#: Reports of providers may carry a whole message.
+REPORT_BYTES = 1024 * 1024
 
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -52,7 +54,7 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class _TooLong(Exception):
-    """The body went over BODY_BYTES while it was read."""
+    """The body went over its limit while it was read."""
 
 
 def _member(text: str, networks: Sequence[_Network]) -> bool:
@@ -120,7 +122,10 @@ class Guard:
             "client": client_address(peer, headers.getlist("x-forwarded-for"), self._proxies),
             "https": https,
         }
-        await self._serve(scope, _Bounded(receive), _Sealed(send, scope, request_id, https=https), headers)
+        most = REPORT_BYTES if scope["path"].startswith("/feedback/") else BODY_BYTES
+        await self._serve(
+            scope, _Bounded(receive, most), _Sealed(send, scope, request_id, https=https), headers
+        )
 
     async def _serve(self, scope: Scope, receive: _Bounded, send: _Sealed, headers: Headers) -> None:
         if "transfer-encoding" in headers and "content-length" in headers:
@@ -128,7 +133,7 @@ class Guard:
             await self._answer(scope, receive, send, 400, "The request has two lengths.")
             return
         length = headers.get("content-length", "0")
-        if not length.isascii() or not length.isdigit() or int(length) > BODY_BYTES:
+        if not length.isascii() or not length.isdigit() or int(length) > receive.most:
             await self._answer(scope, receive, send, 413, "The request is too long.")
             return
         try:
@@ -162,16 +167,17 @@ class Guard:
 
 
 class _Bounded:
-    """`receive` that stops reading after BODY_BYTES, whatever Content-Length said."""
+    """`receive` that stops reading after `most` bytes, whatever Content-Length said."""
 
-    def __init__(self, receive: Receive) -> None:
+    def __init__(self, receive: Receive, most: int) -> None:
+        self.most = most
         self._receive = receive
         self._bytes = 0
 
     async def __call__(self) -> Message:
         message = await self._receive()
         self._bytes += len(message.get("body", b""))
-        if self._bytes > BODY_BYTES:
+        if self._bytes > self.most:
             raise _TooLong
         return message
 

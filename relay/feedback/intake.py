@@ -105,13 +105,17 @@ class Intake:
         self._judge.ladder = ladder
 
     async def take(
-        self, raw: bytes, now: datetime, *, trusted: bool = False, vouched_by: str = ""
+        self, raw: bytes, now: datetime, *, trusted: bool = False, vouched_by: str = "", bearer: str = ""
     ) -> Outcome:
-        """Take one report in; StoreError if it could not be recorded (the sender tries again)."""
+        """Take one report in; StoreError if it could not be recorded (the sender tries again).
+
+        `bearer` is the reporter whose signed post brought it (relay.feedback.signed).
+        """
         if len(raw) > LARGE_BYTES:
             received = await asyncio.to_thread(self._receive, raw, trusted=trusted, vouched_by=vouched_by)
         else:
             received = self._receive(raw, trusted=trusted, vouched_by=vouched_by)
+        received = replace(received, bearer=bearer)
         first = await self._store.query(lambda tx: self._first(tx, received, now))
         if first.names:
             records = {name: await self._txt(name) for name in first.names}
@@ -136,6 +140,16 @@ class Intake:
             return self._tell(conclude(received, first.known, grown=0))
         with self._store.begin() as tx:
             return self._tell(self._record(tx, first.checked, now))
+
+    async def unsubscribe(self, text: str, now: datetime) -> bool:
+        """Take the wish of whoever has a one-click link (RFC 8058); False if the link is none of ours.
+
+        It counts as unsubscribe, never as complaint; any number of times is once. Links do not expire.
+        """
+        said = token.open(self._keyring, text, token.UNSUBSCRIBE)
+        if said is None or said.recipient_hash is None:
+            return False
+        return await self._store.write(lambda tx: self._recorder.unsubscribed(tx, said, now))
 
     def by_hand(self, tx: Connection, said: Said, deed: Deed) -> Outcome:
         """Record what a person told us about a message of ours, in the caller's transaction.
@@ -172,7 +186,11 @@ class Intake:
 
     def _first(self, tx: Connection, received: Received, now: datetime) -> Looked:
         """Look with what is at hand; ask for DNS names first where a signature could matter."""
-        claimed = witness.candidate(received.report.reporter, reporters.reporters(tx))
+        known = reporters.reporters(tx)
+        if received.bearer:
+            claimed = witness.candidate(received.bearer, known)
+            return self._look(tx, Checked(received, claimed, proven=claimed is not None), now)
+        claimed = witness.candidate(received.report.reporter, known)
         if claimed is None or received.token is None or received.report.kind is Kind.UNKNOWN:
             return self._look(tx, Checked(received, claimed, proven=False), now)
         if names := witness.names_to_ask(received.raw, claimed):

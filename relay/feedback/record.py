@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from relay.clock import micros
 from relay.feedback.attribution import Attribution, Effect, Named, Sent
 from relay.feedback.report import Kind, RecipientStatus, Report
 from relay.feedback.steps import Known, Received, digest, name_of, sent_us
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from relay.keyring import Keyring
+    from relay.signing.token import Token
     from relay.store.complaints import Sender
 
 #: what the sealed bytes of waiting reports are sealed for
@@ -190,6 +192,33 @@ class Recorder:
             if new and hard:
                 suppression.note_bounce(tx, now, account.customer_id, named.recipient_hash)
                 changes.note(tx, now, changes.JUDGE, account.id)
+
+    def unsubscribed(self, tx: Connection, said: Token, now: datetime) -> bool:
+        """Write down an unsubscription by link; False if its account is gone."""
+        account = complaints.sender(tx, said.account_id)
+        if account is None or said.recipient_hash is None:
+            return False
+        new = complaints.add(
+            tx,
+            now,
+            id=f"unsubscribe-{said.message_id}",
+            feedback_type=suppression.UNSUBSCRIBE,
+            grade=str(Grade.A),
+            reporter="",
+            account_id=account.id,
+            server_id=account.server_id,
+            customer_id=account.customer_id,
+            message_id=said.message_id,
+            sent_us=micros(said.sent_at),
+            recipient_hash=said.recipient_hash,
+            domain_hash=None,
+            counted=False,
+            why="unsubscribed by its one-click link (RFC 8058); no complaint",
+            details={},
+        )
+        if new:
+            suppression.add(tx, now, account.customer_id, said.recipient_hash, suppression.UNSUBSCRIBE)
+        return True
 
     def _wait(self, tx: Connection, received: Received, now: datetime) -> None:
         """Keep what nobody could parse, sealed, until staff have looked."""

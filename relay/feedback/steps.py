@@ -59,6 +59,8 @@ class Received:
     in_original: bool
     trusted: bool
     vouched_by: str
+    #: the reporter's domain, of a report whose bearer we know by its secret; empty: the report must prove it
+    bearer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ The original bytes go out as they came, but for the fields that only we may writ
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
@@ -33,6 +34,25 @@ _SHOWN_RULES = 10
 _COVERED = frozenset(name.decode("ascii") for name in COVERED)
 
 
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Whose mail gets a one-click unsubscribe link (RFC 8058) where it has none of its own."""
+
+    url: str
+    classes: frozenset[str]
+    #: names; empty: all
+    customers: frozenset[str]
+
+    def wanted(self, mail: Mail, account: Account) -> bool:
+        """Return whether a message gets the link: it has one recipient, and no List-Unsubscribe."""
+        return (
+            str(account.klass) in self.classes
+            and (not self.customers or account.customer.name in self.customers)
+            and len(mail.envelope.recipients) == 1
+            and not any(field.lower == "list-unsubscribe" for field in mail.fields)
+        )
+
+
 class Stamper:
     """Makes the complete message for the wire; holds keys and names, no state of any message."""
 
@@ -52,6 +72,8 @@ class Stamper:
         self._sender_id = _UNSAFE.sub("-", sender_id)
         self._provider = provider
         self._customer_signer = customer_signer
+        #: None: no links of ours
+        self.unsubscribe: Unsubscribe | None = None
 
     def stamp(
         self, mail: Mail, account: Account, now: datetime, *, verdict: Verdict | None, tagged: bool
@@ -133,15 +155,22 @@ class Stamper:
         if tag is not None:
             rules = ",".join(_UNSAFE.sub("-", hit.rule) for hit in tag.top[:_SHOWN_RULES])
             lines.append(f"X-Gatepost-Verdict: tag; score={tag.score:.2f}; rules={rules}")
+        if self.unsubscribe is not None and self.unsubscribe.wanted(mail, account):
+            link = f"{self.unsubscribe.url}/unsubscribe/{self._token(mail, account, now, token.UNSUBSCRIBE)}"
+            lines += [f"List-Unsubscribe: <{link}>", "List-Unsubscribe-Post: List-Unsubscribe=One-Click"]
         return [f"{line}\r\n".encode("ascii") for line in lines]
 
     def token(self, mail: Mail, account: Account, now: datetime) -> str:
         """Return the sealed feedback token of one message."""
+        return self._token(mail, account, now, token.FEEDBACK)
+
+    def _token(self, mail: Mail, account: Account, now: datetime, purpose: str) -> str:
         recipients = mail.envelope.recipients
         one = (
             self._keyring.recipient_hash(account.customer.id, recipients[0]) if len(recipients) == 1 else None
         )
-        return token.seal(self._keyring, token.Token(account.id, mail.envelope.id, now, len(recipients), one))
+        said = token.Token(account.id, mail.envelope.id, now, len(recipients), one)
+        return token.seal(self._keyring, said, purpose)
 
     def _feedback_id(self, account: Account) -> str:
         """Return Gmail's identifiers: account and customer as stable pseudonyms, never a message."""

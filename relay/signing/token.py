@@ -17,7 +17,7 @@ from relay.keyring import HASH_BYTES
 if TYPE_CHECKING:
     from relay.keyring import Keyring
 
-_PURPOSE = "feedback tokens"
+FEEDBACK, UNSUBSCRIBE = "feedback tokens", "unsubscribe links"
 _HEAD_BYTES = 1 + 12
 _TAG_BYTES = 16
 #: account, message id, seconds since 1970, recipients
@@ -39,8 +39,11 @@ class Token:
     recipient_hash: bytes | None = None
 
 
-def seal(keyring: Keyring, token: Token) -> str:
-    """Return the token as 80 or 106 characters of lower-case base 32 (atext, RFC 9477 §5.2)."""
+def seal(keyring: Keyring, token: Token, purpose: str = FEEDBACK) -> str:
+    """Return the token as 80 or 106 characters of lower-case base 32 (atext, RFC 9477 §5.2).
+
+    One that is sealed for one purpose opens for no other.
+    """
     plain = b"".join(
         (
             token.account_id.to_bytes(5, "big"),
@@ -50,10 +53,12 @@ def seal(keyring: Keyring, token: Token) -> str:
             token.recipient_hash or b"",
         )
     )
-    return base64.b32encode(keyring.seal(_PURPOSE, plain)).decode("ascii").rstrip("=").lower()
+    return base64.b32encode(keyring.seal(purpose, plain)).decode("ascii").rstrip("=").lower()
 
 
-def open(keyring: Keyring, text: str) -> Token | None:  # noqa: A001 - the counterpart of seal
+def open(  # noqa: A001 - the counterpart of seal
+    keyring: Keyring, text: str, purpose: str = FEEDBACK
+) -> Token | None:
     """Return what `seal` sealed, None for anything else; folding, blanks and case on the way do not hurt."""
     if len(text) > 400:
         return None
@@ -62,7 +67,7 @@ def open(keyring: Keyring, text: str) -> Token | None:  # noqa: A001 - the count
         return None
     try:
         sealed = base64.b32decode(letters + "=" * (-len(letters) % 8))
-        plain = keyring.open(_PURPOSE, sealed)
+        plain = keyring.open(purpose, sealed)
     except (binascii.Error, ValueError, KeyError, InvalidTag):
         return None
     return Token(

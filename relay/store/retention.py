@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Table, bindparam, delete, select
 
 from relay.clock import micros
-from relay.store import schema, staff
+from relay.store import schema, staff, suppression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,10 @@ def _overdue(now: datetime, retention: Retention) -> Iterator[tuple[Table, Colum
     yield schema.login_event, schema.login_event.c.at_us < micros(now - retention.logins)
     yield schema.change, schema.change.c.at_us < micros(now - CHANGES)
     yield schema.suppression, schema.suppression.c.until_us < micros(now)
-    yield schema.suppression, schema.suppression.c.last_us < micros(now - COHORTS)
+    # what recipients wished and customers added stays until it is cleared
+    counted = (schema.suppression.c.kind == suppression.BOUNCE) & schema.suppression.c.until_us.is_(None)
+    yield schema.suppression, counted & (schema.suppression.c.last_us < micros(now - COHORTS))
+    yield schema.nonce, schema.nonce.c.expires_us < micros(now)
 
 
 async def purge_all(store: Store, now: datetime, retention: Retention) -> int:

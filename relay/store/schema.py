@@ -592,3 +592,12 @@ answer = Table(
     _words("text"),
     _words("queue_id"),
 )
+
+# One-time numbers of signed requests, kept while their signatures are fresh: a replay is refused.
+nonce = Table(
+    "nonce",
+    metadata,
+    Column("source", Words, primary_key=True),
+    Column("value", Words, primary_key=True),
+    _moment("expires_us", index=True),
+)

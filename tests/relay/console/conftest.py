@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from relay.events import Event
+    from relay.feedback.intake import Intake
 
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PASSWORD = "correct horse battery"
@@ -55,7 +56,7 @@ class World:
     ready: tuple[bool, dict[str, Any]] = (True, {"store": True})
     keyring: Keyring = field(default_factory=lambda: Keyring([Key(1, b"k" * 32)]))
 
-    def app(self, **console: Any) -> FastAPI:
+    def app(self, intake: Intake | None = None, **console: Any) -> FastAPI:
         config = self.config.model_copy(update={"console": ConsoleConfig(**console)})
         return create(
             self.store,
@@ -66,6 +67,7 @@ class World:
             now=lambda: self.now,
             emit=self.events.append,
             keyring=self.keyring,
+            intake=intake,
         )
 
     def client(

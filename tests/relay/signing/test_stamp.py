@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import dkim
@@ -10,10 +12,10 @@ import pytest
 
 from relay.clock import now as clock_now
 from relay.keyring import Key, Keyring
-from relay.model import Account, Customer, Server, Standing, State
+from relay.model import Account, AccountClass, Customer, Server, Standing, State
 from relay.signing import token
 from relay.signing.dkim import Signer, new_key
-from relay.signing.stamp import Stamper
+from relay.signing.stamp import Stamper, Unsubscribe
 from screening.mail import Envelope, Mail
 from screening.verdict import Hit, Verdict
 
@@ -207,3 +209,47 @@ def test_25_megabytes_are_stamped_in_linear_time() -> None:
     start = time.process_time()
     stamped(raw)
     assert time.process_time() - start < 3
+
+
+def _bulk(raw: bytes, wish: Unsubscribe, account: Account, *recipients: str) -> bytes:
+    made = stamper()
+    made.unsubscribe = wish
+    whole = mail(raw, recipients or ("bob@there.example",))
+    return b"".join(made.stamp(whole, account, NOW, verdict=None, tagged=False))
+
+
+def test_bulk_mail_gets_a_one_click_link_of_its_own_that_the_signatures_cover() -> None:
+    wish = Unsubscribe("https://relay.example", frozenset(("bulk", "list")), frozenset())
+    bulk = replace(ACCOUNT, klass=AccountClass.BULK)
+    message = _bulk(HEAD + BODY, wish, bulk)
+    assert header(message, b"List-Unsubscribe-Post") == [b"List-Unsubscribe=One-Click"]
+    (link,) = header(message, b"List-Unsubscribe")
+    text = re.fullmatch(rb"<https://relay\.example/unsubscribe/([a-z2-7]{106})>", link)
+    assert text is not None
+    said = token.open(RING, text[1].decode(), token.UNSUBSCRIBE)
+    assert said is not None
+    assert said.recipient_hash == RING.recipient_hash(3, "bob@there.example")
+    assert token.open(RING, text[1].decode()) is None, "it is no feedback token"
+    assert passes(message, 0)
+    assert passes(message, 1)
+    assert not passes(message.replace(b"One-Click", b"Two-Click"), 0)
+    assert not passes(message.replace(b"/unsubscribe/", b"/elsewhere/"), 1)
+
+
+@pytest.mark.parametrize(
+    ("raw", "klass", "customers", "recipients"),
+    [
+        (HEAD + BODY, AccountClass.APP, (), ()),
+        (HEAD + BODY, AccountClass.BULK, ("other",), ()),
+        (HEAD + BODY, AccountClass.BULK, (), ("bob@there.example", "eve@there.example")),
+        (HEAD + b"List-Unsubscribe: <https://acme.example/u>\r\n" + BODY, AccountClass.BULK, (), ()),
+    ],
+    ids=["another class", "another customer", "several recipients", "a link of its own"],
+)
+def test_other_mail_gets_no_link(
+    raw: bytes, klass: AccountClass, customers: tuple[str, ...], recipients: tuple[str, ...]
+) -> None:
+    wish = Unsubscribe("https://relay.example", frozenset(("bulk",)), frozenset(customers))
+    message = _bulk(raw, wish, replace(ACCOUNT, klass=klass), *recipients)
+    assert b"relay.example/unsubscribe" not in message
+    assert header(message, b"List-Unsubscribe-Post") == []

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select
 
 from relay.config import Retention
-from relay.store import journal, logins, retention, schema
+from relay.store import journal, logins, nonces, retention, schema, suppression
 from relay.store.journal import JournalRow
 from tests.relay.store.people import NOW
 
@@ -57,3 +57,18 @@ async def test_what_had_its_time_is_gone_and_nothing_else(
 async def test_a_clock_that_jumps_back_deletes_nothing(store: Store) -> None:
     fill(store, 20)
     assert await retention.purge_all(store, NOW - timedelta(days=1), KEEP) == 0
+
+
+async def test_wishes_stay_until_they_are_cleared_and_counts_end(store: Store) -> None:
+    with store.begin() as tx:
+        for kind in (suppression.MANUAL, suppression.COMPLAINT, suppression.UNSUBSCRIBE):
+            suppression.add(tx, NOW, 1, b"p" * 16, kind)
+        suppression.note_bounce(tx, NOW, 1, b"p" * 16)
+        nonces.take(tx, "loop", "n" * 16, NOW)
+    assert await retention.purge_all(store, NOW + timedelta(days=400), KEEP) == 2
+    with store.read() as tx:
+        assert [one.kind for one in suppression.about(tx, 1, b"p" * 16)] == [
+            "complaint",
+            "manual",
+            "unsubscribe",
+        ]

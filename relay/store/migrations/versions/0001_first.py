@@ -229,6 +229,14 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "nonce",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.Column("expires_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("source", "value", name=op.f("pk_nonce")),
+    )
+    op.create_index(op.f("ix_nonce_expires_us"), "nonce", ["expires_us"], unique=False)
+    op.create_table(
         "notice",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("case_id", sa.Text(), nullable=False),

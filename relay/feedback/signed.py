@@ -1,0 +1,56 @@
+"""Signed posts of providers: HMAC-SHA256 over time, one-time number and body, with a shared secret. Pure.
+
+`Gatepost-Signature: t=SECONDS,n=NUMBER,v1=HEX`, where HEX is over `SECONDS.NUMBER.BODY`. Five minutes of
+clock difference are allowed; the number (16 to 64 letters, digits, - or _) is taken once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import zlib
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+FRESH = timedelta(minutes=5)
+_FIELD = re.compile(r"t=(\d{1,12}),n=([A-Za-z0-9_-]{16,64}),v1=([0-9a-f]{64})")
+LEAST_SECRET_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """A signature that is genuine and fresh; its number may still have been taken before."""
+
+    number: str
+    #: until when the signature is fresh, so until when its number must be remembered
+    expires_at: datetime
+
+
+def sign(secret: bytes, body: bytes, at_seconds: int, number: str) -> str:
+    """Return the value of Gatepost-Signature; what a provider does."""
+    return f"t={at_seconds},n={number},v1={_digest(secret, body, at_seconds, number)}"
+
+
+def check(secret: bytes, body: bytes, field: str, now: datetime) -> Seal | None:
+    """Return what a genuine, fresh signature says; None for any other."""
+    match = _FIELD.fullmatch(field)
+    seconds, number, given = (int(match[1]), match[2], match[3]) if match else (0, "", "0" * 64)
+    genuine = hmac.compare_digest(_digest(secret, body, seconds, number), given)
+    if match is None or not genuine or abs(now.timestamp() - seconds) > FRESH.total_seconds():
+        return None
+    return Seal(number, now + 2 * FRESH)
+
+
+def _digest(secret: bytes, body: bytes, at_seconds: int, number: str) -> str:
+    return hmac.new(secret, b"%d.%s." % (at_seconds, number.encode()) + body, hashlib.sha256).hexdigest()
+
+
+def unpacked(body: bytes, most: int) -> bytes | None:
+    """Return a gzip body unpacked, None if it is larger than `most` or no gzip; reads no more than that."""
+    unpacker = zlib.decompressobj(31)
+    try:
+        data = unpacker.decompress(body, most + 1)
+    except zlib.error:
+        return None
+    return data if len(data) <= most and unpacker.eof and not unpacker.unused_data else None
