@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import socket
@@ -204,6 +205,8 @@ class Daemon:
                 self._http = _Http(self._http_settings())
                 background.append(tasks.create_task(self._http.serve(sockets=[sockets["http"]])))
                 await self._http.accepting.wait()
+            gc.collect()
+            gc.freeze()  # what is here now stays: no later collection has to look at it
             self._say_ready(sockets)
             await self._stop.wait()
             await self._drain()

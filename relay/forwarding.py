@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from policies.acceptance import Action
@@ -101,6 +102,7 @@ class Trouble:
     late: asyncio.Future[UpstreamReply] | None = None
 
 
+@lru_cache(maxsize=1024)
 def from_upstream(answer: UpstreamReply) -> Reply:
     """Return the customer's server's answer as ours: its code, its status, its words (already sanitised).
 

@@ -12,10 +12,14 @@ if TYPE_CHECKING:
 
 #: Crockford's base 32, lower case: no i, l, o, u.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
+#: to the digits that `int` knows; what we do not use becomes no digit at all
+_TO_INT = str.maketrans(_ALPHABET + "ilou_", "0123456789abcdefghijklmnopqrstuv!!!!!")
 
 
 def _base32(number: int, digits: int) -> str:
-    return "".join(_ALPHABET[number >> 5 * place & 31] for place in reversed(range(digits)))
+    """Return an even number of digits."""
+    return "".join([_PAIRS[number >> place & 1023] for place in range(5 * digits - 10, -1, -10)])
 
 
 def message_id(now: datetime) -> str:
@@ -31,12 +35,9 @@ def case_id() -> str:
 
 def message_id_bytes(text: str) -> bytes:
     """Pack a message id into the 10 bytes that a token carries; ValueError if it is not one."""
-    number = 0
-    for digit in text:
-        number = number << 5 | _ALPHABET.index(digit)
-    if len(text) != 16:
+    if len(text) != 16 or not text.isascii() or not text.isalnum() or text != text.lower():
         raise ValueError(text)
-    return number.to_bytes(10, "big")
+    return int(text.translate(_TO_INT), 32).to_bytes(10, "big")
 
 
 def message_id_text(packed: bytes) -> str:

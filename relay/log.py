@@ -9,6 +9,7 @@ import traceback
 from typing import IO, Any
 
 LEVELS = ("debug", "info", "warning", "error")
+_RANKS = {level: rank for rank, level in enumerate(LEVELS)}
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str).encode
 
 
@@ -31,9 +32,13 @@ class Log:
     def level(self, level: str) -> None:
         self._rank = LEVELS.index(level)
 
+    def wants(self, level: str) -> bool:
+        """Return whether lines of `level` are written."""
+        return _RANKS[level] >= self._rank
+
     def line(self, level: str, fields: dict[str, Any]) -> None:
         """Write one event; `fields` holds no address, subject or secret."""
-        if LEVELS.index(level) < self._rank:
+        if not self.wants(level):
             return
         self._waiting.append(_encode({"level": level, **fields}))
         if self.flush_soon is None or level == "error":

@@ -6,7 +6,6 @@ made at the start, so that a scrape shows zeros.
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import traceback
 from typing import TYPE_CHECKING
@@ -205,11 +204,10 @@ class Metrics:
     def emit(self, event: Event) -> None:
         """Record one event: its log line and its metrics."""
         self._count(event)
-        fields = {
-            "at": now().isoformat(timespec="microseconds"),
-            "event": event.name,
-            **dataclasses.asdict(event),
-        }
+        if not self.log.wants(event.level):
+            return
+        fields = {"at": now().isoformat(timespec="microseconds"), "event": event.name}
+        fields.update((name, getattr(event, name)) for name in event.__slots__)
         for key in _WORDS:
             if "@" in (words := str(fields.get(key, ""))):
                 fields[key] = _ADDRESS.sub("<address>", words)

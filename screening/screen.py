@@ -72,6 +72,10 @@ class Screen:
             return replace(verdict, unanswered=(*verdict.unanswered, "classifier"))
         return verdict if hit is None else replace(verdict, hits=(*verdict.hits, hit))
 
+    def is_instant(self, mail: Mail) -> bool:
+        """Return whether `offline` is all that `screen` would do, without waiting for anything."""
+        return not self.scanners and len(mail.raw) <= LARGE_BYTES
+
     async def screen(self, mail: Mail) -> Verdict:
         """Return the verdict of all checks within the deadline; never raises but for cancellation.
 
@@ -110,6 +114,6 @@ class Unscreened(Screen):
     def __init__(self) -> None:
         super().__init__(Ruleset((), {}, Conditions(())))
 
-    async def screen(self, mail: Mail) -> Verdict:
+    def offline(self, mail: Mail) -> Verdict:
         """Return a verdict without hits."""
         return Verdict(malformed=mail.ambiguous)

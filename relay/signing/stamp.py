@@ -89,7 +89,7 @@ class Stamper:
         start = _header_start(mail)
         if start < 0:
             # A first line that is no field would continue our own header (CASES FR-48): it becomes text.
-            signed = self._signatures(mail, account, _named(ours), raw, now)
+            signed = self._signatures(mail, account, ours, raw, now)
             return [received + signed + top + b"\r\n", raw]
         cuts: list[tuple[int, int]] = []
         covered = ours
@@ -98,7 +98,7 @@ class Stamper:
                 cuts.append((field.start, field.end))
             elif field.lower in _COVERED:
                 covered.append(raw[field.start : field.end])
-        signatures = self._signatures(mail, account, _named(covered), raw[mail.body_start :], now)
+        signatures = self._signatures(mail, account, covered, memoryview(raw)[mail.body_start :], now)
         kept = _without(cuts, start, len(raw))
         return [raw[:start] + received + signatures + top, *(raw[a:b] for a, b in kept)]
 
@@ -106,14 +106,14 @@ class Stamper:
         self,
         mail: Mail,
         account: Account,
-        covered: dict[bytes, list[tuple[bytes, bytes]]],
-        body: bytes,
+        covered: list[bytes],
+        body: bytes | memoryview,
         now: datetime,
     ) -> bytes:
         signers = self._signers(account, mail.from_[0].domain if len(mail.from_) == 1 else "")
         if not signers:
             return b""
-        selection, hashed = Selection.of(covered), body_hash(body)
+        selection, hashed = Selection.of(_named(covered)), body_hash(bytes(body))
         return b"".join(signer.signature(selection, hashed, now) for signer in signers)
 
     def _signers(self, account: Account, domain: str) -> list[Signer]:
@@ -130,10 +130,8 @@ class Stamper:
         return tuple(SignedAs(one.domain, one.selector, one.public) for one in signers)
 
     def _is_ours(self, name: str, value: bytes) -> bool:
-        if name in _REMOVED or name.startswith(_REMOVED_STARTS):
-            return True
         if name not in _AUTHENTICATION_RESULTS:
-            return False
+            return name in _REMOVED or name.startswith(_REMOVED_STARTS)
         # authserv-id, then perhaps a version, then ";" (RFC 8601 §2.2); ARC puts i=N before it
         start = re.sub(rb"\([^()]*\)", b" ", value[:1024].lower())
         claimed = b";".join(start.split(b";")[:2]) if name.startswith("arc-") else start.split(b";")[0]
@@ -150,7 +148,7 @@ class Stamper:
         lines = [
             f"CFBL-Address: {self._feedback_address}; report=arf",
             f"CFBL-Feedback-ID: {self.token(mail, account, now)}",
-            f"Feedback-ID: {self._feedback_id(account)}",
+            f"Feedback-ID: {self._feedback_id(account.id, account.klass, account.customer.id)}",
         ]
         if tag is not None:
             rules = ",".join(_UNSAFE.sub("-", hit.rule) for hit in tag.top[:_SHOWN_RULES])
@@ -172,11 +170,11 @@ class Stamper:
         said = token.Token(account.id, mail.envelope.id, now, len(recipients), one)
         return token.seal(self._keyring, said, purpose)
 
-    def _feedback_id(self, account: Account) -> str:
+    def _feedback_id(self, account_id: int, klass: str, customer_id: int) -> str:
         """Return Gmail's identifiers: account and customer as stable pseudonyms, never a message."""
-        sender = self._keyring.pseudonym(f"account {account.id}")
-        customer = self._keyring.pseudonym(f"customer {account.customer.id}")
-        return f"{sender}:{account.klass}:{customer}:{self._sender_id}"
+        sender = self._keyring.pseudonym(f"account {account_id}")
+        customer = self._keyring.pseudonym(f"customer {customer_id}")
+        return f"{sender}:{klass}:{customer}:{self._sender_id}"
 
 
 @lru_cache(maxsize=16)

@@ -26,6 +26,8 @@ _SIZES = frozenset(_HEAD_BYTES + _FIXED_BYTES + extra + _TAG_BYTES for extra in 
 #: lengths that the text form can have; anything else is refused before any arithmetic
 LENGTHS = frozenset((size * 8 + 4) // 5 for size in _SIZES)
 _MOST_RECIPIENTS = 0xFFFF
+_LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = tuple(high + low for high in _LETTERS for low in _LETTERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,16 @@ def seal(keyring: Keyring, token: Token, purpose: str = FEEDBACK) -> str:
             token.recipient_hash or b"",
         )
     )
-    return base64.b32encode(keyring.seal(purpose, plain)).decode("ascii").rstrip("=").lower()
+    return _base32(keyring.seal(purpose, plain))
+
+
+def _base32(data: bytes) -> str:
+    """Return base 32 (RFC 4648 §6) in lower case without padding."""
+    bits = 8 * len(data)
+    rest = -bits % 10
+    number = int.from_bytes(data, "big") << rest
+    text = "".join([_PAIRS[number >> place & 1023] for place in range(bits + rest - 10, -1, -10)])
+    return text[: (bits + 4) // 5]
 
 
 def open(  # noqa: A001 - the counterpart of seal

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 #: A reply line with code, status and CRLF is at most 512 octets (RFC 5321 §4.5.3.1.5).
 _WORDS_PER_LINE_OCTETS = 480
@@ -43,6 +44,8 @@ class Reply:
 
 def clean(text: str) -> str:
     """Return `text` as printable ASCII on one line; anything else becomes one `?` or space."""
+    if text.isascii() and text.isprintable() and "  " not in text:  # nearly always
+        return text.strip()[:_TEXT_OCTETS]
     text = text.replace("\r", " ").replace("\n", " ").replace("\t", " ")
     return _SPACES.sub(" ", _UNPRINTABLE.sub("?", text)).strip()[:_TEXT_OCTETS]
 
@@ -57,6 +60,7 @@ def wire(reply: Reply) -> bytes:
     return _WIRE.get(id(reply)) or _encode(reply)
 
 
+@lru_cache(maxsize=1024)
 def _encode(reply: Reply) -> bytes:
     """Return printable ASCII, long text on several lines of at most 512 octets."""
     text = clean(reply.text)
