@@ -11,6 +11,7 @@ from relay.commands import (
     copies,
     customers,
     emergency,
+    held,
     identity,
     mail,
     outbox,
@@ -45,7 +46,7 @@ for _command in (
     setup.init, setup.check, setup.serve, copies.backup, copies.restore,
     customers.customer, customers.server, accounts.account, accounts.credential,
     mail.screen, mail.learn, rules.rules, identity.identity,
-    outbox.outbox, outbox.held, policy.policy, emergency.brake, emergency.bypass,
+    outbox.outbox, held.held, policy.policy, emergency.brake, emergency.bypass,
     reports.feedback, reports.reporter, reports.dkim, reports.explain, reports.audit_log,
     people.people, people.token, suppressions.suppressions,
 ):  # fmt: skip

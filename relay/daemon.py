@@ -222,7 +222,7 @@ class Daemon:
         parts = self.parts
         yield parts.directory.watch()
         yield parts.switches.watch_forever(tell=self.role.control)
-        yield parts.outbox.watch_doubts()
+        yield parts.outbox.doubts.watch()
         yield sweep.learn_forever(parts.pipeline, parts.metrics)
         if self.role.control:
             yield parts.outbox.run()

@@ -271,13 +271,13 @@ class Forwarder:
             try:
                 answer = await late
             except Exception:  # noqa: BLE001 - whatever it is, no answer will come: the retry may be sent
-                self.outbox.forget(key)
+                self.outbox.doubts.forget(key)
                 return
             if answer.temporary:  # after "later" the retry is what is wanted
-                self.outbox.forget(key)
+                self.outbox.doubts.forget(key)
                 return
             reply = from_upstream(answer)
-            await self.outbox.remember(key, Answer(reply.code, reply.text))
+            await self.outbox.doubts.remember(key, Answer(reply.code, reply.text))
 
         def ended(task: asyncio.Task[None]) -> None:
             self._unanswered.discard(key)
@@ -285,7 +285,7 @@ class Forwarder:
 
         self._unanswered.add(key)
         with suppress(StoreError):
-            await self._kept(message.since, self.outbox.expect(key))
+            await self._kept(message.since, self.outbox.doubts.expect(key))
         task = asyncio.get_running_loop().create_task(remember())
         self._late.add(task)
         task.add_done_callback(ended)

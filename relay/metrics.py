@@ -41,13 +41,14 @@ from relay.events import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from relay.log import Log
 
 ACTIONS = ("deliver", "tag", "hold", "refuse", "defer")
 OUTCOMES = ("forwarded", "queued", "held", "refused", "deferred")
 DELIVERIES = ("delivered", "failed", "deferred", "in_doubt")
+OUTBOX = ("waiting", "held", "poison")
 STAGES = ("screen", "stamp", "forward", "total")
 REFUSALS = ("standing", "upstream", "suppressed", "limit", "identity")
 KINDS = ("complaint", "bounce", "unknown")
@@ -144,6 +145,16 @@ class Metrics:
             "gatepost_circuit_breaker_opened", "Switch-offs that wait for staff: too many in an hour.",
             registry=self.registry,
         )  # fmt: skip
+        self.outbox = Gauge(
+            "gatepost_outbox_messages", "Mail in the outbox, of all nodes.", ["state"], registry=self.registry
+        )
+        self.outbox_unscreened = Gauge(
+            "gatepost_outbox_unscreened_messages", "Waiting mail that is still to be screened.",
+            registry=self.registry,
+        )  # fmt: skip
+        self.outbox_oldest = Gauge(
+            "gatepost_outbox_oldest_seconds", "Age of the longest waiting message.", registry=self.registry
+        )
         self.bugs = Counter("gatepost_bugs", "Exceptions that nobody expected.", registry=self.registry)
         self.sessions = Gauge(
             "gatepost_sessions", "Open SMTP sessions.", ["listener"], registry=self.registry
@@ -177,6 +188,8 @@ class Metrics:
             self.logins.labels(ok)
         for outcome in DELIVERIES:
             self.deliveries.labels(outcome)
+        for state in OUTBOX:
+            self.outbox.labels(state)
         self._start_policy()
 
     def _start_policy(self) -> None:
@@ -217,6 +230,13 @@ class Metrics:
         """Record an exception that nobody expected; frames and lines, no values (PR-06)."""
         frames = "".join(traceback.format_tb(error.__traceback__))
         self.emit(BugFound(where, type(error).__name__, frames))
+
+    def note_outbox(self, states: Mapping[str, int], unscreened: int, oldest_seconds: float) -> None:
+        """Show how much waits."""
+        for state in OUTBOX:
+            self.outbox.labels(state).set(states.get(state, 0))
+        self.outbox_unscreened.set(unscreened)
+        self.outbox_oldest.set(oldest_seconds)
 
     def render(self) -> bytes:
         """Return the families as /metrics shows them."""

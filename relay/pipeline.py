@@ -180,16 +180,16 @@ class Pipeline:
         self, session: Session, transaction: Transaction, message_id_hash: bytes, body_hash: bytes
     ) -> bytes:
         people = [to.recipient for to in transaction.recipients]
-        return self.forwarder.outbox.answer_key(
+        return self.forwarder.outbox.doubts.key(
             session.listener, transaction.account.id, message_id_hash.hex(), body_hash, people
         )
 
     async def _first_answer(self, key: bytes) -> Reply | None:
         """Return what an earlier try of the same message was told, where its arrival was in doubt."""
-        outbox = self.forwarder.outbox
+        doubts = self.forwarder.outbox.doubts
         if self.forwarder.unanswered(key):
             return replies.UPSTREAM_SILENT
-        known = await outbox.recall(key) if outbox.may_know(key) else None
+        known = await doubts.recall(key) if doubts.may_know(key) else None
         if known is None:
             return None
         text = known.text or f"Accepted before, message {known.queue_id}"

@@ -228,11 +228,11 @@ class SubmissionDoor:
         owed, notes.owed = notes.owed, None
         if owed is None or not owed[1].ok:
             return
-        outbox, (key, reply) = self.pipeline.forwarder.outbox, owed
+        doubts, (key, reply) = self.pipeline.forwarder.outbox.doubts, owed
         if heard:
-            outbox.forget(key)
+            doubts.forget(key)
         elif not heard:
-            outbox.remember_later(key, Answer(reply.code, reply.text))
+            doubts.remember_later(key, Answer(reply.code, reply.text))
 
     async def abandon(self, session: Session) -> None:
         """Drop the open transaction."""

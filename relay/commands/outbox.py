@@ -1,8 +1,10 @@
-"""`outbox` and `held`: mail that waits, for its server or for staff."""
+"""`outbox`: mail that waits for its server, and what `held` shares with it."""
 
 from __future__ import annotations
 
 import getpass
+import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,9 +23,9 @@ from relay.commands.context import (
     table,
 )
 from relay.errors import NotFound
-from relay.outbox import hold
+from relay.outbox import hold, queue
 from relay.outbox.envelope import WaitingEnvelope
-from relay.outbox.queue import reports_of
+from relay.outbox.spool import BodyLost
 from relay.store import accounts
 from relay.store import outbox as rows
 from relay.store.outbox import Filter, Row, State
@@ -36,15 +38,19 @@ if TYPE_CHECKING:
 
     from relay.outbox.report import Reports
 
+    Learn = Callable[[Sequence[bytes]], None]
+
 F = TypeVar("F", bound="Callable[..., object]")
 CHUNK = 100
+_ADDRESS = re.compile(r"<?[^\s<>@]{1,256}@[^\s<>@]{1,256}>?")
 
 
-def _reports(context: Context) -> Reports:
-    return reports_of(context.config, context.keyring)
+def reports_of(context: Context) -> Reports:
+    """Return what deeds on waiting mail need."""
+    return queue.reports_of(context.config, context.keyring)
 
 
-def _filters(command: F) -> F:
+def filters(command: F) -> F:
     """Add the options that choose messages; all given ones must hold."""
     options = (
         click.option("--account", metavar="LOGIN", help="Of this account."),
@@ -107,9 +113,8 @@ def _json(tx: Connection, found: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _print_list(
-    context: Context, state: str | None, limit: int, as_json: bool, given: dict[str, Any]
-) -> None:
+def print_list(context: Context, state: str | None, limit: int, as_json: bool, given: dict[str, Any]) -> None:
+    """Print the messages that the options choose, oldest first."""
     with context.read() as tx:
         found = _json(tx, rows.page(tx, _filter(tx, state, given), limit=limit))
     if as_json:
@@ -121,29 +126,42 @@ def _print_list(
     click.echo("\n".join(table(cells, columns)))
 
 
-def _print_one(context: Context, number: str, as_json: bool) -> None:
-    with context.read() as tx:
+def print_one(context: Context, number: str, as_json: bool, reason: str = "") -> None:
+    """Print one message; whom it is for in full for a reason only, and that look is audited."""
+    with context.begin() if reason else context.read() as tx:
         row = rows.get(tx, number)
         if row is None:
             raise NotFound(f"no waiting message {number}")
         facts = _json(tx, [row])[0]
+        if reason:
+            hold.note_look(tx, deed_of(reason), row)
     envelope = WaitingEnvelope.unseal(context.keyring, row.id, row.envelope)
     facts["sender"] = envelope.sender
     facts["hits"] = list(row.hits)
     people = [
-        {"address": o.address, "fate": str(o.fate), "status": o.status, "reply": o.reply}
+        {
+            "address": o.address if reason else f"…@{o.address.rpartition('@')[2]}",
+            "fate": str(o.fate), "status": o.status, "reply": o.reply if reason else _nameless(o.reply),
+        }
         for o in envelope.recipients
-    ]
+    ]  # fmt: skip
     facts["recipients"] = people if as_json else "\n".join(
         f"{'' if not n else ' ' * 13}{o['address']}  {o['fate']}  {o['reply']}" for n, o in enumerate(people)
     )  # fmt: skip
     show(facts, as_json)
 
 
-def _chosen(
+def _nameless(reply: str) -> str:
+    return _ADDRESS.sub("<address>", reply)
+
+
+def chosen_groups(
     context: Context, ids: Sequence[str], state: str | None, everything: bool, given: dict[str, Any]
 ) -> Iterator[list[str]]:
-    """Yield the named messages, or those that the options choose, in groups of one transaction each."""
+    """Yield the named messages, or those that the options choose, in groups of one transaction each.
+
+    Says on stderr how many there are, where they are many.
+    """
     if ids:
         yield from ([*ids[start : start + CHUNK]] for start in range(0, len(ids), CHUNK))
         return
@@ -151,6 +169,9 @@ def _chosen(
         fail("name messages, or choose them by options, or say --all", 2)
     with context.read() as tx:
         chosen = _filter(tx, state, given)
+        number = rows.count(tx, chosen)
+    if number > CHUNK:
+        click.echo(f"{number} messages{' at most' if chosen.rule else ''}", err=True)
     after = ""
     while True:
         with context.read() as tx:
@@ -161,22 +182,27 @@ def _chosen(
         yield [row.id for row in found]
 
 
-def _in_groups(
+def in_groups(
     context: Context,
     groups: Iterator[list[str]],
     deed: Callable[[Connection, list[str]], hold.Done],
     as_json: bool,
     digest: str | None = None,
+    learn: Learn | None = None,
 ) -> None:
     """Do it group by group, saying how far it is; a message that is gone meanwhile is named, not an error.
 
-    `digest`: the reason to name where each account is told once of all its deleted mail.
+    `digest`: the reason to name where each account is told once of all its deleted mail. `learn`: what takes
+    the bodies, read before the deed, of the messages that it was done to.
     """
     total = hold.Done()
-    reports = _reports(context)
+    reports = reports_of(context)
     for group in groups:
         with context.begin() as tx:
+            lessons = _lessons(tx, reports, group) if learn else {}
             done = deed(tx, group)
+        if learn:
+            learn([lessons[number] for number in done.ids if number in lessons])
         for number in done.files:
             reports.spool.remove(number)
         total.ids += done.ids
@@ -186,7 +212,7 @@ def _in_groups(
             click.echo(f"{len(total.ids)} done", err=True)
     if digest is not None:
         with context.begin() as tx:
-            hold.digest(tx, _deed(digest), reports, total.deleted)
+            hold.digest(tx, deed_of(digest), reports, total.deleted)
     if as_json:
         emit({"done": total.ids, "skipped": total.skipped})
     else:
@@ -197,14 +223,26 @@ def _in_groups(
         fail("", 1)
 
 
-def _deed(reason: str) -> hold.Deed:
+def _lessons(tx: Connection, reports: Reports, group: Sequence[str]) -> dict[str, bytes]:
+    """Return the messages as their senders wrote them; one whose body is lost teaches nothing."""
+    found: dict[str, bytes] = {}
+    for number in group:
+        row = rows.get(tx, number)
+        if row is not None:
+            with suppress(BodyLost):
+                found[number] = hold.lesson(hold.content(tx, reports, row))
+    return found
+
+
+def deed_of(reason: str) -> hold.Deed:
+    """Return who acts now, for the audit log."""
     return hold.Deed(f"staff:{getpass.getuser()}", clock.now(), reason)
 
 
-_ids = click.argument("ids", nargs=-1, metavar="[ID…]")
-_all = click.option("--all", "everything", is_flag=True, help="All of them.")
-_reason = click.option("--reason", default="", metavar="TEXT", help="Why, for the audit log.")
-_limit = click.option("--limit", default=200, show_default=True, help="At most so many.")
+ids_option = click.argument("ids", nargs=-1, metavar="[ID…]")
+all_option = click.option("--all", "everything", is_flag=True, help="All of them.")
+reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for the audit log.")
+limit_option = click.option("--limit", default=200, show_default=True, help="At most so many.")
 
 
 @click.group()
@@ -214,31 +252,32 @@ def outbox() -> None:
 
 @outbox.command("list")
 @click.option("--state", type=click.Choice([str(state) for state in State]), help="Only in this state.")
-@_filters
-@_limit
+@filters
+@limit_option
 @json_option
 @pass_context
 @reporting_errors
 def list_waiting(context: Context, /, state: str | None, limit: int, as_json: bool, **given: Any) -> None:
     """List waiting, held and set-aside mail, oldest first; --json prints a line each."""
-    _print_list(context, state, limit, as_json, given)
+    print_list(context, state, limit, as_json, given)
 
 
 @outbox.command("show")
 @click.argument("number", metavar="ID")
+@reason_option
 @json_option
 @pass_context
 @reporting_errors
-def show_waiting(context: Context, number: str, as_json: bool) -> None:
-    """Show one message with its recipients and what became of each."""
-    _print_one(context, number, as_json)
+def show_waiting(context: Context, number: str, reason: str, as_json: bool) -> None:
+    """Show one message and what became of each recipient; their addresses for a --reason only (audited)."""
+    print_one(context, number, as_json, reason.strip())
 
 
 @outbox.command("retry")
-@_ids
-@_all
-@_filters
-@_reason
+@ids_option
+@all_option
+@filters
+@reason_option
 @json_option
 @pass_context
 @reporting_errors
@@ -246,15 +285,31 @@ def retry_waiting(
     context: Context, /, ids: tuple[str, ...], everything: bool, reason: str, as_json: bool, **given: Any
 ) -> None:
     """Try mail now, whatever back-off and breakers say."""
-    groups = _chosen(context, ids, None, everything, given)
-    _in_groups(context, groups, lambda tx, some: hold.retry(tx, _deed(reason), some), as_json)
+    groups = chosen_groups(context, ids, None, everything, given)
+    in_groups(context, groups, lambda tx, some: hold.retry(tx, deed_of(reason), some), as_json)
+
+
+@outbox.command("release")
+@ids_option
+@all_option
+@filters
+@reason_option
+@json_option
+@pass_context
+@reporting_errors
+def release_waiting(
+    context: Context, /, ids: tuple[str, ...], everything: bool, reason: str, as_json: bool, **given: Any
+) -> None:
+    """Let mail go now although its sender is throttled or may not send: you know it to be good."""
+    groups = chosen_groups(context, ids, State.WAITING, everything, given)
+    in_groups(context, groups, lambda tx, some: hold.let_go(tx, deed_of(reason), some), as_json)
 
 
 @outbox.command("cancel")
-@_ids
-@_all
-@_filters
-@_reason
+@ids_option
+@all_option
+@filters
+@reason_option
 @click.option("--bounce", is_flag=True, help="Report each message to its sender.")
 @click.option("--digest", is_flag=True, help="Send each account one note about all of them.")
 @json_option
@@ -265,88 +320,12 @@ def cancel_waiting(
     as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Delete mail; senders are not told unless asked for."""
-    reports = _reports(context)
-    groups = _chosen(context, ids, None, everything, given)
+    reports = reports_of(context)
+    groups = chosen_groups(context, ids, None, everything, given)
 
     def deed(tx: Connection, some: list[str]) -> hold.Done:
         if bounce:
-            return hold.bounce(tx, _deed(reason), reports, some)
-        return hold.delete(tx, _deed(reason), some)
+            return hold.bounce(tx, deed_of(reason), reports, some)
+        return hold.delete(tx, deed_of(reason), some)
 
-    _in_groups(context, groups, deed, as_json, reason if digest else None)
-
-
-@click.group()
-def held() -> None:
-    """Mail that waits for staff."""
-
-
-@held.command("list")
-@_filters
-@_limit
-@json_option
-@pass_context
-@reporting_errors
-def list_held(context: Context, /, limit: int, as_json: bool, **given: Any) -> None:
-    """List held mail, oldest first; --json prints a line each."""
-    _print_list(context, State.HELD, limit, as_json, given)
-
-
-@held.command("show")
-@click.argument("number", metavar="ID")
-@click.option("--content", is_flag=True, help="Print the message itself; needs --reason, and is audited.")
-@_reason
-@json_option
-@pass_context
-@reporting_errors
-def show_held(context: Context, number: str, content: bool, reason: str, as_json: bool) -> None:
-    """Show why a message is held; its content only for a reason."""
-    if not content:
-        _print_one(context, number, as_json)
-        return
-    if not reason.strip():
-        fail(
-            "looking at content needs --reason; it is written to the audit log, and the customer can see it",
-            2,
-        )
-    with context.begin() as tx:
-        body = hold.look(tx, _deed(reason), _reports(context), number)
-    click.echo(body, nl=False)
-
-
-@held.command("release")
-@_ids
-@_all
-@_filters
-@_reason
-@json_option
-@pass_context
-@reporting_errors
-def release_held(
-    context: Context, /, ids: tuple[str, ...], everything: bool, reason: str, as_json: bool, **given: Any
-) -> None:
-    """Let held mail go; standing and suppressed recipients are asked again."""
-    reports = _reports(context)
-    groups = _chosen(context, ids, State.HELD, everything, given)
-    _in_groups(context, groups, lambda tx, some: hold.release(tx, _deed(reason), reports, some), as_json)
-
-
-@held.command("delete")
-@_ids
-@_all
-@_filters
-@_reason
-@click.option("--digest", is_flag=True, help="Send each account one note about all of them.")
-@json_option
-@pass_context
-@reporting_errors
-def delete_held(
-    context: Context, /, ids: tuple[str, ...], everything: bool, reason: str, digest: bool, as_json: bool,
-    **given: Any,
-) -> None:  # fmt: skip
-    """Delete held mail; senders are not told unless asked for."""
-    groups = _chosen(context, ids, State.HELD, everything, given)
-    deed = _deed(reason)
-    _in_groups(
-        context, groups, lambda tx, some: hold.delete(tx, deed, some), as_json, reason if digest else None
-    )
+    in_groups(context, groups, deed, as_json, reason if digest else None)

@@ -198,13 +198,17 @@ def audit_log() -> None:
 
 @audit_log.command("list")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10000))
+@click.option("--customer", default=None, metavar="NAME", help="Only who looked at this customer's mail.")
 @json_option
 @pass_context
 @reporting_errors
-def list_audit(context: Context, limit: int, as_json: bool) -> None:
+def list_audit(context: Context, limit: int, customer: str | None, as_json: bool) -> None:
     """List the newest entries."""
     with context.read() as tx:
-        found = audit.entries(tx, limit=limit)
+        if customer is None:
+            found = audit.entries(tx, limit=limit)
+        else:
+            found = audit.looks(tx, accounts.customer(tx, customer).id, limit=limit)
     if as_json:
         emit(
             [

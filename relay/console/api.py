@@ -15,6 +15,8 @@ from relay.console.series import WINDOWS
 from relay.errors import NotFound
 from relay.feedback import explain
 from relay.model import Level, Standing, State
+from relay.store import accounts as store_accounts
+from relay.store import audit as audits
 from relay.store import findings, views
 from relay.store.viewed import Sought
 
@@ -258,3 +260,21 @@ async def audit(
     )
     lines = [shapes.AuditLine.model_validate(row) for row in rows]
     return shapes.AuditEntries(entries=lines, next=rows[-1].seq if len(rows) == question.limit else None)
+
+
+@router.get("/looks", tags=["audit"])
+async def looks(
+    asker: Asker, desk: DeskOf, question: Annotated[shapes.LooksQuestion, Query()]
+) -> shapes.Looks:
+    """List who of the provider's staff looked at a customer's waiting mail, and why; newest first."""
+    asker.needs(May.READ)
+
+    def work(tx: Any) -> list[audits.Entry]:
+        number = store_accounts.customer(tx, question.customer).id if question.customer else asker.only
+        if number is None or asker.only not in (None, number):
+            raise NotFound(question.customer or "a customer must be named")
+        return audits.looks(tx, number, limit=question.limit, before=question.before)
+
+    rows = await desk.store.query(work)
+    lines = [shapes.Look.model_validate(row) for row in rows]
+    return shapes.Looks(looks=lines, next=rows[-1].seq if len(rows) == question.limit else None)

@@ -107,6 +107,14 @@ class AuditQuestion(Question):
     object: Text = ""
 
 
+class LooksQuestion(Question):
+    """Whose looks; a customer's token needs to name nobody. `before` is a number of an entry."""
+
+    limit: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 50
+    before: Annotated[int | None, Field(ge=1, le=2**62)] = None
+    customer: Text = ""
+
+
 class StatsQuestion(Question):
     """Which chart."""
 
@@ -298,6 +306,23 @@ class AuditEntries(Answer):
     """A page of the audit log; `next` is the `before` of the page behind it."""
 
     entries: list[AuditLine]
+    next: int | None
+
+
+class Look(Answer):
+    """Who looked at content or recipients of a message, and the reason that they gave."""
+
+    seq: int
+    at: datetime
+    who: str
+    object: str
+    reason: str
+
+
+class Looks(Answer):
+    """A page of looks; `next` is the `before` of the page behind it."""
+
+    looks: list[Look]
     next: int | None
 
 

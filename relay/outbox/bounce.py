@@ -1,7 +1,8 @@
 """What the sender of waiting mail is told: delivery status notifications (RFC 3464), notes about held mail.
 
-Pure. Only the header of the message comes back, never its body, and never a recipient that the notification
-is not about; at most 50 kB each. Deviation from RFC 3461 §4.3: RET=FULL gets the header too.
+Pure. Only the header of the message comes back, and no recipient that the notification is not about. Of a
+failure the whole message comes back where the sender asked for it (RET=FULL, RFC 3461 §4.3) and it fits: no
+notification is larger than 50 kB.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from relay.outbox.envelope import Recipient, WaitingEnvelope
 
 HEADER_BYTES = 12 << 10
+#: A message that comes back whole is no larger, and the whole notification neither.
+FULL_BYTES = 40_000
+MOST_BYTES = 50_000
 RECIPIENTS = 40
 _REPLY = 200
 DIGEST_LINES = 200
@@ -49,7 +53,7 @@ class Subject:
     hostname: str
     arrived_at: datetime
     envelope: WaitingEnvelope
-    #: the beginning of the message; what lies behind its header is not read
+    #: the message, or (where it is larger than FULL_BYTES) the beginning of it, with its header
     head: bytes
     #: until when delivery is tried, or the message is held
     until: datetime | None = None
@@ -147,10 +151,24 @@ def _message(subject: Subject, kind: Kind, group: Sequence[Recipient], now: date
         "",
         *_status(subject, kind, group, now),
         f"--{boundary}",
-        "Content-Type: text/rfc822-headers",
-        "",
     ]
-    return _bytes([*lines, *parts]) + header(subject.head) + f"\r\n--{boundary}--\r\n".encode()
+    said, end = _bytes([*lines, *parts]), f"\r\n--{boundary}--\r\n".encode()
+    if kind is Kind.FAILURE and number == 0 and _comes_back_whole(subject, group):
+        returned = (
+            _bytes(["Content-Type: message/rfc822", "Content-Transfer-Encoding: 8bit", ""]) + subject.head
+        )
+        if len(said) + len(returned) + len(end) <= MOST_BYTES:
+            return said + returned + end
+    return said + _bytes(["Content-Type: text/rfc822-headers", ""]) + header(subject.head) + end
+
+
+def _comes_back_whole(subject: Subject, group: Sequence[Recipient]) -> bool:
+    """Return whether a failure carries the message: asked for, small, and fit for the way back."""
+    envelope = subject.envelope
+    if (envelope.ret or "").upper() != "FULL" or envelope.smtputf8 or len(subject.head) > FULL_BYTES:
+        return False
+    # where eight bits are what failed they would fail again
+    return subject.head.isascii() or not any(one.status.endswith(".6.3") for one in group)
 
 
 def digest(hostname: str, login: str, deleted: Sequence[tuple[str, datetime]], now: datetime) -> bytes:

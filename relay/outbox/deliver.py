@@ -24,9 +24,9 @@ from relay.model import State as Standing
 from relay.outbox.attempt import Outcome, attempt
 from relay.outbox.envelope import WaitingEnvelope
 from relay.outbox.parcel import Screened, Why
-from relay.outbox.schedule import Paces, Servers
+from relay.outbox.schedule import Servers
 from relay.outbox.spool import BodyLost
-from relay.store import accounts
+from relay.store import accounts, paces
 from relay.store import outbox as rows
 from relay.store.outbox import URGENT, Claim, Due, Row, State
 
@@ -55,6 +55,8 @@ SENDERS = 10_000
 LARGE_AT_ONCE = 3
 #: How often a message whose sender may not send is looked at, besides at each change of its standing.
 STANDING_PAUSE = timedelta(minutes=15)
+#: Between two messages of a throttled sender.
+PACE_US = rates.PACE.interval_ns // 1000
 
 
 class Deliverer:
@@ -75,7 +77,6 @@ class Deliverer:
         self.routes = routes
         self.metrics = metrics
         self.servers = Servers(at_once)
-        self.paces = Paces(rates.PACE.interval_ns / 1e9)
         #: screens and stamps what was taken unscreened; without it such mail waits
         self.rescreen: Rescreen | None = None
         self.hold_for = timedelta(days=7)
@@ -280,7 +281,9 @@ class Deliverer:
     async def _waits_for_standing(self, row: Row, account: Account) -> bool:
         """Put a message back whose sender may not send now, or not yet; our own notifications always go."""
         state = account.effective.state
-        if state is Standing.ACTIVE or row.reason == Why.REPORT or account.customer.mode is Mode.OBSERVE:
+        if state is Standing.ACTIVE or account.customer.mode is Mode.OBSERVE:
+            return False
+        if row.reason in (Why.REPORT, Why.RELEASED):
             return False
         now = self.steady.now()
         if not state.may_send:
@@ -288,12 +291,9 @@ class Deliverer:
                 row, reason=Why.STANDING, next_us=micros(now + STANDING_PAUSE), last=f"sender {state}"
             )
             return True
-        seconds = self.paces.wait(account.id, row.id, clock.monotonic())
-        if seconds <= 0:
-            return False
-        at = micros(now + timedelta(seconds=seconds))
-        await self.ledger.settle(row, reason=Why.PACED, next_us=at, last="sender throttled")
-        return True
+        if row.reason == Why.TURN:
+            return False  # this is it
+        return await self.store.write(lambda tx: _waits_its_turn(tx, row, micros(now)))
 
     async def _try(
         self, row: Row, envelope: WaitingEnvelope, account: Account, server: Server, *, urgent: bool
@@ -354,6 +354,15 @@ class Deliverer:
                 seconds=round(seconds, 3),
             )
         )
+
+
+def _waits_its_turn(tx: Connection, row: Row, now_us: int) -> bool:
+    """Give a throttled sender's message its turn; False when that is now."""
+    turn_us = paces.reserve(tx, row.account_id, now_us, PACE_US)
+    if turn_us <= now_us:
+        return False
+    rows.settle(tx, row, reason=Why.TURN, next_us=turn_us, last="sender throttled")
+    return True
 
 
 def _sender(tx: Connection, row: Row) -> tuple[Account, Server]:

@@ -6,6 +6,7 @@ are removed by the caller after the commit (`Done.files`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from relay.model import AccountClass
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import Fate, WaitingEnvelope
 from relay.outbox.parcel import Why
-from relay.store import accounts, audit, journal, suppression
+from relay.store import accounts, audit, journal, paces, suppression
 from relay.store import outbox as rows
 from relay.store.outbox import Row, State
 
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
 
     from relay.outbox.report import Reports
 
+#: One field of those that we write, with its folded lines.
+_OURS = re.compile(
+    rb"(?:received|dkim-signature|cfbl-address|cfbl-feedback-id|feedback-id|x-gatepost-[^:]*|x-spam-[^:]*)"
+    rb":[^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*",
+    re.IGNORECASE,
+)
 SUPPRESSED = "Mail to this address is suppressed"
 CANCELLED = "Your provider cancelled the delivery"
 
@@ -90,6 +97,28 @@ def release(tx: Connection, deed: Deed, reports: Reports, ids: Sequence[str]) ->
     return done
 
 
+def let_go(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:
+    """Let waiting mail go whatever its sender's standing is: staff know it to be good."""
+    done = Done()
+    for number in ids:
+        row = rows.take_over(tx, number, State.WAITING, idle_us=micros(deed.now))
+        if row is None or row.reason == Why.REPORT:
+            done.skipped.append(number)
+            continue
+        rows.settle(tx, row, reason=Why.RELEASED, next_us=micros(deed.now))
+        done.ids.append(number)
+    _note(tx, deed, "outbox.release", done.ids)
+    return done
+
+
+def lesson(body: bytes) -> bytes:
+    """Return a message as its sender wrote it, without the lines that we put on top: for teaching."""
+    start = 0
+    while ours := _OURS.match(body, start):
+        start = ours.end()
+    return body[start:]
+
+
 def _without_suppressed(tx: Connection, now: datetime, reports: Reports, row: Row) -> WaitingEnvelope:
     """Return the envelope without those who may not be written to any more; the sender is told of them."""
     envelope = WaitingEnvelope.unseal(reports.keyring, row.id, row.envelope)
@@ -132,6 +161,7 @@ def delete(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:
         done.ids.append(number)
         done.files += [number] if row.in_file else []
         done.deleted.append(row)
+    paces.forget(tx, {row.account_id for row in done.deleted})
     _note(tx, deed, "outbox.delete", done.ids)
     return done
 
@@ -139,7 +169,7 @@ def delete(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:
 def digest(tx: Connection, deed: Deed, reports: Reports, deleted: Sequence[Row]) -> None:
     """Tell each account once about all its mail that was deleted."""
     by_account: dict[int, list[Row]] = {}
-    for row in deleted:
+    for row in (row for row in deleted if row.reason != Why.REPORT):
         by_account.setdefault(row.account_id, []).append(row)
     for account_id, login in accounts.logins(tx, by_account).items():
         for row, body in reports.digest(by_account[account_id], login, deed.now):
@@ -147,10 +177,10 @@ def digest(tx: Connection, deed: Deed, reports: Reports, deleted: Sequence[Row])
 
 
 def bounce(tx: Connection, deed: Deed, reports: Reports, ids: Sequence[str]) -> Done:
-    """Give mail up and report it to its senders."""
+    """Give mail up and report it to its senders; what is on its way at this moment is left alone."""
     done = Done()
     for number in ids:
-        row = _take(tx, number)
+        row = _take(tx, number, idle_us=micros(deed.now))
         if row is None:
             done.skipped.append(number)
             continue
@@ -166,8 +196,9 @@ def bounce(tx: Connection, deed: Deed, reports: Reports, ids: Sequence[str]) -> 
     return done
 
 
-def _take(tx: Connection, number: str) -> Row | None:
-    return next((row for state in State if (row := rows.take_over(tx, number, state))), None)
+def _take(tx: Connection, number: str, idle_us: int | None = None) -> Row | None:
+    found = (rows.take_over(tx, number, state, idle_us=idle_us) for state in State)
+    return next((row for row in found if row is not None), None)
 
 
 def retry(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:
@@ -195,6 +226,10 @@ def look(tx: Connection, deed: Deed, reports: Reports, number: str) -> bytes:
     row = rows.get(tx, number)
     if row is None:
         raise NotFound(f"no waiting message {number}")
-    details = {"customer": row.customer_id}
-    audit.append(tx, deed.now, deed.who, "mail.look", f"message {number}", deed.reason, details)
+    note_look(tx, deed, row)
     return content(tx, reports, row)
+
+
+def note_look(tx: Connection, deed: Deed, row: Row) -> None:
+    """Write down that somebody looks at a message or at whom it is for; its customer can see that."""
+    audit.append_look(tx, deed.now, deed.who, f"message {row.id}", deed.reason, row.customer_id)

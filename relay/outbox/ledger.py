@@ -39,6 +39,10 @@ RECORD_SECONDS = 1.0
 NOTICE = timedelta(days=1)
 
 
+#: What an attempt does not change: whose standing is not asked.
+STAYS = (Why.REPORT, Why.RELEASED)
+
+
 class Ledger:
     """Reads bodies and writes outcomes for one worker; every write is fenced: a late one changes nothing."""
 
@@ -90,7 +94,7 @@ class Ledger:
             recipients=len(after.waiting),
             last=outcome.last,
             deaths=0,
-            reason=row.reason if row.reason == Why.REPORT else reason,
+            reason=row.reason if row.reason in STAYS else reason,
         )
 
     async def settle(self, row: Row, reports: Sequence[tuple[Row, bytes]] = (), **values: object) -> bool:

@@ -21,8 +21,10 @@ class Why(StrEnum):
     IN_DOUBT = "in doubt"  #: its server did not answer the dot in time, or the connection broke
     QUEUE = "queue"  #: the customer's mail always goes through the outbox
     PACED = "paced"  #: its sender is throttled
+    TURN = "turn"  #: the same, and the moment of its turn is fixed
     STANDING = "standing"  #: its sender may not send at the moment
     REPORT = "report"  #: a notification of ours
+    RELEASED = "released"  #: staff let it go whatever its sender's standing
     HELD = "held"  #: staff look first
     UNSCREENED = "unscreened"  #: screening failed; it is tried again before anything goes out
 
@@ -56,7 +58,7 @@ class Parcel:
     hits: Sequence[dict[str, Any]] = ()
     #: hex of the body's hash: what a campaign has in common
     campaign: str = ""
-    #: keyed hash by which the client's retry is known again (see Outbox.answer_key); empty: not remembered
+    #: keyed hash by which the client's retry is known again (see Doubts.key); empty: not remembered
     answer_key: bytes = b""
 
     @property

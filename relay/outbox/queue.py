@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from policies.retry import Schedule
 from relay import clock
 from relay.clock import micros
-from relay.errors import StoreError
+from relay.errors import NotFound, StoreError
+from relay.model import State as Standing
 from relay.outbox import bounce
 from relay.outbox.attempt import Outcome, answered
 from relay.outbox.deliver import Deliverer
+from relay.outbox.doubts import Doubts
 from relay.outbox.envelope import Recipient, WaitingEnvelope
 from relay.outbox.ledger import NOTICE, Ledger
 from relay.outbox.overdue import Overdue
 from relay.outbox.parcel import Parcel, Why
-from relay.outbox.report import Reports
+from relay.outbox.report import HEAD_BYTES, Reports
 from relay.outbox.spool import ROW_BYTES, Full, Spool
-from relay.store import answers, changes
+from relay.store import accounts, answers, changes, paces
 from relay.store import outbox as rows
 from relay.store.answers import Answer
 from relay.store.connect import OutcomeUnknown
@@ -48,15 +47,10 @@ __all__ = ["Answer", "Full", "Outbox", "Parcel", "Recipient", "WaitingEnvelope",
 
 ORPHANS = 500
 TIDY_SECONDS = 3600.0
+MEASURE_SECONDS = 5.0
 #: Mail whose server has not been asked yet, and of it what may go at once.
 NOT_TRIED = (Why.QUEUE, Why.PACED, Why.HELD, Why.UNSCREENED)
 AT_ONCE = (Why.QUEUE, Why.PACED)
-DOUBT_SECONDS = 0.25
-#: commits of several processes are not in the order of their clocks
-OVERLAP_US = 10_000_000
-#: An answer kept or forgotten so lately may not stand in the store yet; so many are known by heart.
-FRESH_SECONDS = 10.0
-FRESH = 10_000
 #: An answer in doubt is waited for 10 minutes; then its lease ends soon.
 LATE = timedelta(minutes=11)
 
@@ -94,11 +88,10 @@ class Outbox:
         self.ledger = Ledger(store, keyring, self.spool, self.reports)
         self.deliverer = Deliverer(self.ledger, pool, routes, metrics, config.outbox.concurrency)
         self.deliverer.hold_for = self.hold_for
+        self.metrics = metrics
         self.overdue = Overdue(self.ledger, metrics, self.hold_for)
-        #: answers in doubt that this process has heard of, by key, until when; None before it has asked
-        self._doubts: dict[bytes, int] | None = None
-        #: what this process kept (or, None, forgot) a moment ago, by key
-        self._fresh: OrderedDict[bytes, tuple[float, Answer | None]] = OrderedDict()
+        #: answers whose arrival at the client is in doubt
+        self.doubts = Doubts(store, keyring, self.ledger.steady)
         self._running = False
         self._late: set[asyncio.Task[None]] = set()
 
@@ -141,7 +134,7 @@ class Outbox:
         told = []
         if tell_sender:
             now = self.ledger.steady.now()
-            head = b"".join(parcel.pieces)[: 2 * bounce.HEADER_BYTES]
+            head = b"".join(parcel.pieces)[:HEAD_BYTES]
             told = self.reports.about(
                 row, parcel.envelope, head, (bounce.Kind.HELD,), now, now + self.hold_for
             )
@@ -178,7 +171,7 @@ class Outbox:
         if not self.spool.healthy:
             raise StoreError("the spool does not keep what it is given")
         if parcel.answer_key:
-            self._doubt(parcel.answer_key)
+            self.doubts.cast(parcel.answer_key)
         sealed = None if row.in_file else self.spool.seal(row.id, parcel.pieces)
         if row.in_file:
             await self.spool.keep(row.id, parcel.pieces)
@@ -194,7 +187,7 @@ class Outbox:
             raise
         finally:
             if parcel.answer_key:
-                self._doubt(parcel.answer_key)
+                self.doubts.cast(parcel.answer_key)
         if queue_id != row.id:
             await self._unkeep(row)
         return queue_id
@@ -234,89 +227,6 @@ class Outbox:
         body = b"".join(parcel.pieces)
         await self.ledger.record(replace(row, attempts=0), parcel.envelope, body, outcome)
 
-    # --- answers in doubt
-
-    def answer_key(
-        self, door: str, account_id: int, message_id: str, body_hash: bytes, recipients: Sequence[str]
-    ) -> bytes:
-        """Return the keyed hash by which a client's retry of the same message is known."""
-        people = "\0".join(sorted(one.lower() for one in recipients))
-        text = f"{door}\0{account_id}\0{message_id}\0{body_hash.hex()}\0{people}"
-        key = self.keyring.derive("answers in doubt")
-        return blake2b(text.encode("utf-8", "surrogateescape"), key=key, digest_size=32).digest()
-
-    def may_know(self, key: bytes) -> bool:
-        """Return whether an answer may be kept under this key: only then is the store worth asking."""
-        return self._doubts is None or key in self._doubts
-
-    def _doubt(self, key: bytes) -> None:
-        """Note that the store knows better than memory about a key, from now on or in a moment."""
-        self._fresh.pop(key, None)
-        if self._doubts is not None:
-            self._doubts[key] = micros(self.ledger.steady.now() + answers.LASTS)
-
-    def _know(self, key: bytes, answer: Answer | None) -> None:
-        """Know by heart what the store is being told."""
-        if answer is not None:  # what is forgotten casts no doubt on others
-            self._doubt(key)
-        self._fresh.pop(key, None)
-        self._fresh[key] = (clock.monotonic(), answer)
-        while len(self._fresh) > FRESH or self._old(next(iter(self._fresh.values()))[0]):
-            self._fresh.popitem(last=False)
-
-    @staticmethod
-    def _old(since: float) -> bool:
-        return clock.monotonic() - since > FRESH_SECONDS
-
-    async def recall(self, key: bytes) -> Answer | None:
-        """Return the answer that an earlier try of this message got or was owed; StoreError."""
-        fresh = self._fresh.get(key)
-        if fresh is not None and not self._old(fresh[0]):
-            return fresh[1]
-        now = self.ledger.steady.now()
-        return await self.store.query(lambda tx: answers.recall(tx, now, key))
-
-    async def remember(self, key: bytes, answer: Answer) -> None:
-        """Keep an answer whose arrival is in doubt, for 24 hours; durable when it returns."""
-        self._know(key, answer)
-        now = self.ledger.steady.now()
-        await self.store.write(lambda tx: answers.remember(tx, now, key, answer))
-
-    async def expect(self, key: bytes) -> None:
-        """Note, durably and for all processes, that the answer to a message told 451 may still come."""
-        await self.remember(key, Answer(451, "No answer yet; please try again later"))
-
-    def remember_later(self, key: bytes, answer: Answer) -> None:
-        """Keep an answer whose client is gone already; nobody waits for it."""
-        self._know(key, answer)
-        now = self.ledger.steady.now()
-        self.store.write_later(lambda tx: answers.remember(tx, now, key, answer))
-
-    async def watch_doubts(self) -> None:
-        """Learn four times a second of answers that other processes keep, until cancelled."""
-        heard_us = 0
-        while True:
-            try:
-                fresh = await self.store.query(partial(answers.kept_since, expires_us=heard_us))
-            except StoreError:
-                await asyncio.sleep(DOUBT_SECONDS)
-                continue
-            known = self._doubts or {}
-            known.update(fresh)
-            heard_us = max([heard_us, *(until - OVERLAP_US for until in fresh.values())])
-            now_us = micros(self.ledger.steady.now())
-            self._doubts = {key: until for key, until in known.items() if until > now_us} if fresh else known
-            await asyncio.sleep(DOUBT_SECONDS)
-
-    def forget(self, key: bytes) -> None:
-        """Forget an answer that has arrived: the client said something after it."""
-        if not self.may_know(key):
-            return
-        if self._doubts is not None:
-            del self._doubts[key]
-        self._know(key, None)
-        self.store.write_later(lambda tx: answers.forget(tx, key))
-
     # --- delivering
 
     async def run(self) -> None:
@@ -326,6 +236,7 @@ class Outbox:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.overdue.run())
             tasks.create_task(self._tidy_forever())
+            tasks.create_task(self._measure_forever())
             tasks.create_task(self.deliverer.run())
 
     async def _start(self) -> None:
@@ -343,6 +254,18 @@ class Outbox:
             except StoreError:
                 continue  # in an hour, then
 
+    async def _measure_forever(self) -> None:
+        while True:
+            try:
+                load = await self.store.query(rows.load)
+            except StoreError:
+                pass  # the store's own health says so
+            else:
+                now_us = micros(self.ledger.steady.now())
+                oldest = 0 if load.oldest_us is None else max(now_us - load.oldest_us, 0)
+                self.metrics.note_outbox(load.states, load.unscreened, oldest / 1e6)
+            await asyncio.sleep(MEASURE_SECONDS)
+
     async def _tidy(self) -> None:
         """Remove files without a row: of a process that died before its commit, or after its last record."""
         found = await asyncio.to_thread(lambda: list(self.spool.orphans(clock.now().timestamp())))
@@ -358,7 +281,15 @@ class Outbox:
         """Look again at mail that waits because of its sender's standing; call it at every such change."""
         self.deliverer.forget_senders()
         now_us = micros(self.ledger.steady.now())
-        self.deliverer.paces.forget(await self.store.write(lambda tx: rows.wake(tx, column, ids, now_us)))
+
+        def look(tx: Connection) -> None:
+            rows.wake(tx, column, ids, now_us)
+            for account_id in rows.taking_turns(tx, column, ids):
+                if _standing(tx, account_id) is not Standing.THROTTLED:
+                    rows.wake_turns(tx, account_id, now_us)
+                    paces.forget(tx, [account_id])
+
+        await self.store.write(look)
         self.ledger.wake.set()
 
     def heard(self, heard: Sequence[Change]) -> None:
@@ -379,3 +310,10 @@ class Outbox:
     async def counts(self) -> dict[str, int]:
         """Return how many messages wait, are held, and are set aside."""
         return await self.store.query(rows.counts)
+
+
+def _standing(tx: Connection, account_id: int) -> Standing:
+    try:
+        return accounts.account_by_id(tx, account_id).effective.state
+    except NotFound:
+        return Standing.CLOSED

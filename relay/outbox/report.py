@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from relay.keyring import Keyring
     from relay.outbox.spool import Spool
 
-#: So much of a message is read for its header.
-HEAD_BYTES = 2 * bounce.HEADER_BYTES
+#: So much of a message is handed on: all of one that may come back whole, and one byte more of others.
+HEAD_BYTES = bounce.FULL_BYTES + 1
 
 
 class Reports:

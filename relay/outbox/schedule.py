@@ -1,4 +1,4 @@
-"""What delivery knows of time: a clock that does not jump, servers left alone, accounts at a pace."""
+"""What delivery knows of time: a clock that does not jump, and servers left alone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from policies import retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 #: A wall clock that moved by more than this against the monotonic one has jumped.
 JUMP = timedelta(minutes=5)
@@ -102,30 +102,3 @@ class Servers:
     def left_alone(self, now: float) -> int:
         """Return how many servers are left alone at the moment."""
         return sum(server.until > now for server in self._servers.values())
-
-
-@dataclass(slots=True)
-class Paces:
-    """Throttled accounts' mail leaves one by one; each message gets its slot once, oldest first."""
-
-    interval_seconds: float
-    _next: dict[int, float] = field(default_factory=dict)
-    _slots: dict[str, float] = field(default_factory=dict)
-
-    def wait(self, account_id: int, message_id: str, now: float) -> float:
-        """Return 0 when this message may leave now, else the seconds until its slot; monotonic `now`."""
-        slot = self._slots.get(message_id)
-        if slot is None:
-            slot = max(self._next.get(account_id, now), now)
-            self._next[account_id] = slot + self.interval_seconds
-        if slot <= now:
-            self._slots.pop(message_id, None)
-            return 0.0
-        self._slots[message_id] = slot
-        return slot - now
-
-    def forget(self, message_ids: Sequence[str]) -> None:
-        """Drop the slots of messages whose sender's standing has changed, and all paces: they start anew."""
-        self._next.clear()
-        for message_id in message_ids:
-            self._slots.pop(message_id, None)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _FIRST = bytes(32)
 _PAGE = 1000
+#: Somebody looked at content.
+LOOK = "mail.look"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,20 @@ def _digest(previous: bytes, values: list[Any]) -> bytes:
     return hashlib.sha256(previous + json.dumps(values, ensure_ascii=True).encode()).digest()
 
 
+def append_look(tx: Connection, now: datetime, who: str, thing: str, reason: str, customer_id: int) -> int:
+    """Add that somebody looked at content or people of a customer's mail."""
+    return append(tx, now, who, LOOK, thing, reason, {"customer": customer_id})
+
+
+def looks(tx: Connection, customer_id: int, *, limit: int = 50, before: int | None = None) -> list[Entry]:
+    """Return who looked at a customer's mail, and why, newest first: for that customer."""
+    theirs = _audit.c.details == json.dumps({"customer": customer_id}, sort_keys=True)
+    statement = select(_audit).where(_audit.c.action == LOOK, theirs)
+    if before is not None:
+        statement = statement.where(_audit.c.seq < before)
+    return [_entry(row) for row in tx.execute(statement.order_by(_audit.c.seq.desc()).limit(limit))]
+
+
 def entries(
     tx: Connection,
     *,
@@ -84,12 +100,12 @@ def entries(
         statement = statement.where(_audit.c.seq < before)
     if object is not None:
         statement = statement.where(_audit.c.object == object)
-    return [
-        Entry(
-            row.seq, moment(row.at_us), row.who, row.action, row.object, row.reason, json.loads(row.details)
-        )
-        for row in tx.execute(statement)
-    ]
+    return [_entry(row) for row in tx.execute(statement)]
+
+
+def _entry(row: Row[Any]) -> Entry:
+    details = json.loads(row.details)
+    return Entry(row.seq, moment(row.at_us), row.who, row.action, row.object, row.reason, details)
 
 
 def verify(tx: Connection) -> int | None:

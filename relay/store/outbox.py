@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from relay.store.schema import OUTBOX_SUSPECT as SUSPECT
+from relay.store.schema import OUTBOX_UNSCREENED as UNSCREENED
 from relay.store.schema import outbox as _table
 from relay.store.schema import outbox_body as _body
 
@@ -250,17 +251,27 @@ def finish(tx: Connection, row: Row) -> bool:
     return True
 
 
-def take_over(tx: Connection, number: str, state: str) -> Row | None:
-    """Fence off whoever has a message in this state and return it, for staff who act on it; else None."""
+def take_over(tx: Connection, number: str, state: str, *, idle_us: int | None = None) -> Row | None:
+    """Fence off whoever has a message in this state and return it, for staff who act on it; else None.
+
+    With `idle_us` (now), what somebody has leased is left to them: it may be on its way at this moment.
+    """
     chosen = and_(_table.c.id == number, _table.c.state == state)
+    if idle_us is not None:
+        chosen = and_(chosen, or_(_table.c.worker == "", _table.c.next_us <= idle_us))
     changed = update(_table).where(chosen).values(fence=_table.c.fence + 1, worker="").returning(*_COLUMNS)
     found = tx.execute(changed).mappings().first()
     return None if found is None else _row(found)
 
 
 def hurry(tx: Connection, chosen: Sequence[str]) -> int:
-    """Make waiting messages due at once, whatever back-off and breakers say."""
-    which = and_(_table.c.id.in_(chosen), _table.c.state == State.WAITING, _table.c.worker == "")
+    """Make waiting messages due at once, whatever back-off and breakers say; not those that have a turn."""
+    which = and_(
+        _table.c.id.in_(chosen),
+        _table.c.state == State.WAITING,
+        _table.c.worker == "",
+        _table.c.reason != "turn",
+    )
     return tx.execute(update(_table).where(which).values(next_us=URGENT)).rowcount
 
 
@@ -310,6 +321,11 @@ def page(tx: Connection, wanted: Filter, after: str = "", limit: int = PAGE) -> 
     return rows
 
 
+def count(tx: Connection, wanted: Filter) -> int:
+    """Return how many messages are chosen; a rule is not looked at."""
+    return int(tx.execute(select(func.count()).select_from(_table).where(*wanted.conditions())).scalar_one())
+
+
 def counts(tx: Connection) -> dict[str, int]:
     """Return how many messages are in each state."""
     statement = select(_table.c.state, func.count()).group_by(_table.c.state)
@@ -322,15 +338,46 @@ def known(tx: Connection, ids: Sequence[str]) -> set[str]:
     return set(tx.execute(select(_table.c.id).where(_table.c.id.in_(ids))).scalars())
 
 
-def wake(tx: Connection, column: str, ids: Sequence[int], now_us: int) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much waits."""
+
+    states: dict[str, int]
+    unscreened: int = 0
+    #: when the longest waiting message came, µs UTC
+    oldest_us: int | None = None
+
+
+def load(tx: Connection) -> Load:
+    """Return how much waits, from indexes alone: cheap with a hundred thousand messages too."""
+    unscreened = select(func.count()).select_from(_table).where(text(f"({UNSCREENED})"))
+    # ids sort by time, and `+ ''` keeps the index of states out of it
+    oldest = select(_table.c.at_us).where(_table.c.state + "" == State.WAITING).order_by(_table.c.id).limit(1)
+    return Load(counts(tx), tx.execute(unscreened).scalar_one(), tx.execute(oldest).scalar())
+
+
+def wake(tx: Connection, column: str, ids: Sequence[int], now_us: int) -> int:
     """Make mail due that waits for a standing: of these accounts, servers or customers (`column`)."""
+    return _wake(tx, _table.c[column].in_(ids), ("paced", "standing"), now_us)
+
+
+def wake_turns(tx: Connection, account_id: int, now_us: int) -> int:
+    """Make mail due that waits for its turn: its account is not throttled any more."""
+    return _wake(tx, _table.c.account_id == account_id, ("turn",), now_us)
+
+
+def _wake(tx: Connection, whose: ColumnElement[bool], reasons: Sequence[str], now_us: int) -> int:
     waits = and_(
         _table.c.state == State.WAITING,
-        _table.c[column].in_(ids),
-        _table.c.reason.in_(("paced", "standing")),
+        whose,
+        _table.c.reason.in_(reasons),
         _table.c.worker == "",
         _table.c.next_us > now_us,
     )
-    return list(
-        tx.execute(update(_table).where(waits).values(next_us=now_us).returning(_table.c.id)).scalars()
-    )
+    return tx.execute(update(_table).where(waits).values(next_us=now_us)).rowcount
+
+
+def taking_turns(tx: Connection, column: str, ids: Sequence[int]) -> list[int]:
+    """Return the accounts, of these accounts, servers or customers, whose mail waits for turns."""
+    mine = and_(_table.c.state == State.WAITING, _table.c[column].in_(ids), _table.c.reason == "turn")
+    return list(tx.execute(select(_table.c.account_id).where(mine).distinct()).scalars())

@@ -528,6 +528,7 @@ switch = Table(
 
 #: A worker died while it had the message, or has it now: few rows, so an index of their own finds them.
 OUTBOX_SUSPECT = "deaths > 0 OR worker <> ''"
+OUTBOX_UNSCREENED = "reason = 'unscreened'"
 
 # Mail that waits: for its server, its pace, its turn, or for staff. One row a message.
 outbox = Table(
@@ -573,6 +574,20 @@ outbox = Table(
         sqlite_where=text(OUTBOX_SUSPECT),
         postgresql_where=text(OUTBOX_SUSPECT),
     ),
+    Index(
+        "ix_outbox_unscreened",
+        "state",
+        sqlite_where=text(OUTBOX_UNSCREENED),
+        postgresql_where=text(OUTBOX_UNSCREENED),
+    ),
+)
+
+# When the next message of a throttled account may leave, for all nodes alike.
+pace = Table(
+    "pace",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    _moment("next_us"),
 )
 
 outbox_body = Table(

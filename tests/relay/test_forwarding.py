@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -46,7 +47,7 @@ def test_a_late_answer_counts_for_the_retry_unless_it_is_later_itself(
     late: int, kept: dict[bytes, int]
 ) -> None:
     memory = Memory()
-    forwarder = Forwarder(cast("Outbox", memory), cast("Metrics", None))
+    forwarder = Forwarder(cast("Outbox", SimpleNamespace(doubts=memory)), cast("Metrics", None))
 
     async def main() -> None:
         answer: asyncio.Future[UpstreamReply] = asyncio.get_running_loop().create_future()

@@ -4,6 +4,7 @@ import email
 import email.policy
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -133,3 +134,47 @@ def test_hostile_words_stay_on_their_lines(address: str, reply: str, envid: str,
 )
 def test_only_the_header_comes_back(head: bytes, kept: bytes) -> None:
     assert bounce.header(head) == kept
+
+
+WHOLE = b"Subject: hello\r\n\r\n\xc3\xa9 secret body\r\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "envelope", "head", "whole"),
+    [
+        (Kind.FAILURE, {"ret": "FULL"}, WHOLE, True),
+        (Kind.FAILURE, {"ret": "full"}, WHOLE, True),
+        (Kind.FAILURE, {"ret": "HDRS"}, WHOLE, False),
+        (Kind.FAILURE, {}, WHOLE, False),
+        (Kind.DELAY, {"ret": "FULL"}, WHOLE, False),
+        (Kind.FAILURE, {"ret": "FULL", "smtputf8": True}, WHOLE, False),
+        (Kind.FAILURE, {"ret": "FULL"}, WHOLE + b"x" * 40_000, False),
+    ],
+)
+def test_the_message_comes_back_where_the_sender_asked_for_it_and_it_fits(
+    kind: Kind, envelope: dict[str, Any], head: bytes, *, whole: bool
+) -> None:
+    people = (failed("gone@x.example"),)
+    if kind is Kind.DELAY:
+        people = (Recipient("gone@x.example"),)
+    asked = WaitingEnvelope("a@acme.example", people, **envelope)
+    (raw,) = bounce.notify(subject(asked, head), kind, people, NOW)
+    last = [*parse(raw).iter_parts()][-1]
+    assert last.get_content_type() == ("message/rfc822" if whole else "text/rfc822-headers")
+    assert (WHOLE in raw) == whole
+
+
+def test_a_message_whose_eight_bits_failed_comes_back_as_its_header() -> None:
+    people = (Recipient("a@x.example", fate=Fate.FAILED, status="5.6.3", reply="554 5.6.3 7 bits only"),)
+    asked = WaitingEnvelope("a@acme.example", people, ret="FULL")
+    (raw,) = bounce.notify(subject(asked, WHOLE), Kind.FAILURE, people, NOW)
+    assert WHOLE not in raw
+    (raw,) = bounce.notify(subject(asked, b"A: b\r\n\r\nplain\r\n"), Kind.FAILURE, people, NOW)
+    assert b"plain" in raw
+
+
+def test_what_is_said_of_many_recipients_leaves_no_room_for_the_message() -> None:
+    people = tuple(failed(f"{'x' * 60}{n}@{'y' * 60}.example", reply="550 " + "z" * 190) for n in range(100))
+    asked = WaitingEnvelope("a@acme.example", people, ret="FULL")
+    made = bounce.notify(subject(asked, b"A: b\r\n\r\n" + b"body\r\n" * 5000), Kind.FAILURE, people, NOW)
+    assert all(len(raw) <= 50_000 for raw in made)

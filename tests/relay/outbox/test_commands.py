@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -10,13 +11,18 @@ from click.testing import CliRunner, Result
 
 from relay import clock
 from relay.commands.context import Context
-from relay.commands.outbox import held, outbox
+from relay.commands.held import held
+from relay.commands.outbox import outbox
+from relay.commands.reports import audit_log
+from relay.model import State
+from relay.outbox import hold
 from relay.outbox.queue import Why
 from relay.store import audit, suppression
 from relay.store import outbox as rows
 from relay.store.engine import Store
+from relay.upstream.reply import UpstreamReply
 from tests.relay.outbox.conftest import BODY, Bench
-from tests.relay.outbox.test_delivery import LARGE, waiting
+from tests.relay.outbox.test_delivery import LARGE, switch, waiting
 from tests.relay.upstream.fake import until
 
 
@@ -35,6 +41,7 @@ class Line:
 
     def __call__(self, group: Any, *words: str) -> Result:
         result = CliRunner().invoke(group, list(words), obj=Context(self.path), catch_exceptions=False)
+        self.printed = result.stdout
         self.lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
         return result
 
@@ -58,6 +65,8 @@ async def test_held_mail_is_listed_shown_and_released(bench: Bench) -> None:
         (number, "a@acme.example", ["lottery_win"])
     ]
     line(held, "show", number, "--json")
+    assert line.lines[0]["recipients"][0]["address"] == "…@x.example"
+    line(held, "show", number, "--json", "--reason", "the customer asked")
     assert line.lines[0]["recipients"][0]["address"] == "b@x.example"
     assert line(held, "list", "--json", "--rule", "other").stdout == ""
     assert line(held, "list", "--json", "--score", "9").stdout == ""
@@ -170,3 +179,57 @@ async def test_poison_gets_new_lives_by_retry(bench: Bench) -> None:
     line(outbox, "retry", "--all")
     async with bench.running():
         await until(lambda: bench.server.messages)
+
+
+async def test_who_looked_is_shown_to_the_customer(bench: Bench) -> None:
+    line = Line(bench)
+    number = await bench.outbox.hold(bench.parcel(BODY, why=Why.HELD), tell_sender=False)
+    line(held, "show", number)
+    line(audit_log, "list", "--customer", "acme", "--json")
+    assert json.loads(line.printed) == []
+    line(held, "show", number, "--reason", "ticket 7")
+    line(held, "show", number, "--content", "--reason", "ticket 8")
+    line(audit_log, "list", "--customer", "acme", "--json")
+    looks = json.loads(line.printed)
+    assert [(one["object"], one["reason"]) for one in looks] == [
+        (f"message {number}", "ticket 8"), (f"message {number}", "ticket 7"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("deed", "kind"), [("release", "ham"), ("delete", "spam")])
+async def test_held_mail_teaches_the_classifier_on_request(bench: Bench, deed: str, kind: str) -> None:
+    line = Line(bench)
+    stamped = b"Received: by us;\r\n today\r\nX-Gatepost-Verdict: tag\r\n" + BODY
+    for text in (stamped, stamped.replace(b"body", b"other words"), b"X: lost\r\n\r\n"):
+        await bench.outbox.hold(bench.parcel(text, why=Why.HELD), tell_sender=False)
+    done = line(held, deed, "--all", "--learn", kind, "--json")
+    assert done.exit_code == 0
+    assert f"learned as {kind}: 3 new" in done.stderr
+    assert (bench.config.folder / "classifier.model").exists()
+    assert hold.lesson(stamped) == BODY
+
+
+async def test_staff_let_mail_of_a_suspended_sender_go(bench: Bench) -> None:
+    line = Line(bench)
+    switch(bench, State.SUSPENDED)
+    good = await bench.outbox.accept(bench.parcel(BODY))
+    await bench.outbox.accept(bench.parcel(b"X: bad\r\n\r\n"))
+    async with bench.running():
+        await until(lambda: [row.reason for row in waiting(bench)] == [Why.STANDING] * 2)
+        await until(lambda: all(row.worker == "" for row in waiting(bench)))
+        line(outbox, "release", good, "--reason", "an invoice", "--json")
+        assert line.lines == [{"done": [good], "skipped": []}]
+        bench.outbox.ledger.wake.set()
+        await until(lambda: bench.server.messages)
+        await until(lambda: len(waiting(bench)) == 1)
+    assert [message.data for message in bench.server.messages] == [BODY]
+
+
+async def test_what_is_on_its_way_is_neither_released_nor_bounced(bench: Bench) -> None:
+    line = Line(bench)
+    late: asyncio.Future[UpstreamReply] = asyncio.get_running_loop().create_future()
+    number = await bench.outbox.accept(bench.parcel(BODY, why=Why.IN_DOUBT), late=late)
+    assert line(outbox, "release", number).exit_code == 1
+    assert line(outbox, "cancel", number, "--bounce").exit_code == 1
+    late.set_result(UpstreamReply(250, "2.0.0", "ok"))
+    await until(lambda: not waiting(bench))

@@ -15,7 +15,7 @@ from relay.outbox import hold
 from relay.outbox.parcel import Screened
 from relay.outbox.queue import Recipient, WaitingEnvelope, Why
 from relay.outbox.spool import BodyLost
-from relay.store import changes
+from relay.store import changes, paces
 from relay.store import outbox as rows
 from relay.store.standing import set_standing
 from relay.upstream.errors import Unreachable
@@ -157,17 +157,17 @@ async def test_an_answer_that_comes_late_settles_the_message_without_a_second_tr
 
 
 async def test_du_14_the_retry_of_a_message_in_doubt_finds_the_first_one(bench: Bench) -> None:
-    key = bench.outbox.answer_key("submission", 1, "<1@acme.example>", b"h", ["b@x", "a@x"])
-    same = bench.outbox.answer_key("submission", 1, "<1@acme.example>", b"h", ["A@x", "b@x"])
+    key = bench.outbox.doubts.key("submission", 1, "<1@acme.example>", b"h", ["b@x", "a@x"])
+    same = bench.outbox.doubts.key("submission", 1, "<1@acme.example>", b"h", ["A@x", "b@x"])
     first = await bench.outbox.accept(bench.parcel(LARGE, answer_key=key))
     assert await bench.outbox.accept(bench.parcel(LARGE, answer_key=same)) == first
     assert len(waiting(bench)) == 1
     assert len([path for path in bench.outbox.spool.folder.rglob("*") if path.is_file()]) == 1
-    bench.outbox.forget(key)
+    bench.outbox.doubts.forget(key)
     await bench.store.flush()
     assert await bench.outbox.accept(bench.parcel(LARGE, answer_key=key)) != first
     bench.later(timedelta(hours=25))
-    assert await bench.outbox.recall(key) is None
+    assert await bench.outbox.doubts.recall(key) is None
 
 
 def switch(bench: Bench, state: State) -> None:
@@ -199,12 +199,55 @@ async def test_a_throttled_senders_mail_leaves_at_its_pace_oldest_first(bench: B
     sent = [await bench.outbox.accept(bench.parcel(b"X: %d\r\n\r\n" % n, why=Why.PACED)) for n in range(4)]
     async with bench.running():
         await until(lambda: len(bench.server.messages) == 1)
-        await until(lambda: all(row.reason == Why.PACED and row.worker == "" for row in waiting(bench)))
+        await until(lambda: all(row.reason == Why.TURN and row.worker == "" for row in waiting(bench)))
         left = sorted(waiting(bench), key=lambda row: row.next_us)
         assert [row.id for row in left] == sent[1:]
         spans = [timedelta(microseconds=b.next_us - a.next_us) for a, b in itertools.pairwise(left)]
         assert all(timedelta(seconds=55) < span < timedelta(seconds=65) for span in spans)
         assert bench.server.messages[0].data == b"X: 0\r\n\r\n"
+
+
+async def test_several_nodes_keep_one_pace_and_a_reinstatement_ends_it(bench: Bench) -> None:
+    switch(bench, State.THROTTLED)
+    for n in range(4):
+        await bench.outbox.accept(bench.parcel(b"X: %d\r\n\r\n" % n, why=Why.PACED))
+    other = build(bench.store, bench.keyring, bench.config.folder, bench.server, bench.account)
+    async with bench.running(), other.running():
+        await until(lambda: {row.reason for row in waiting(bench)} == {Why.TURN})
+        await until(lambda: all(row.worker == "" for row in waiting(bench)))
+        assert len(bench.server.messages) == 1
+        turns = sorted(row.next_us for row in waiting(bench))
+        assert [(b - a) // 1_000_000 for a, b in itertools.pairwise(turns)] == [60, 60]
+        with bench.store.begin() as tx:
+            assert rows.hurry(tx, [row.id for row in waiting(bench)]) == 0
+        switch(bench, State.ACTIVE)
+        with bench.store.read() as tx:
+            heard = changes.since(tx, 0)
+        bench.outbox.heard(heard)
+        other.outbox.heard(heard)
+        await until(lambda: len(bench.server.messages) == 4)
+    await other.pool.close()
+    with bench.store.begin() as tx:
+        now_us = micros(clock.now())
+        assert paces.reserve(tx, bench.account.id, now_us, 60) == now_us
+
+
+async def test_the_load_is_shown_in_the_metrics(bench: Bench) -> None:
+    unscreened = WaitingEnvelope("a@acme.example", (Recipient("b@x.example"),), unscreened=True)
+    await bench.outbox.accept(bench.parcel(why=Why.LATER))
+    await bench.outbox.accept(bench.parcel(envelope=unscreened, why=Why.UNSCREENED))
+    await bench.outbox.hold(bench.parcel(why=Why.HELD), tell_sender=False)
+    bench.later(timedelta(minutes=2))
+
+    def shown(name: str) -> float:
+        lines = bench.metrics.render().decode().splitlines()
+        return float(next(line for line in lines if line.startswith(name + " ")).split()[1])
+
+    async with bench.running():
+        await until(lambda: shown('gatepost_outbox_messages{state="waiting"}') == 2)
+    assert shown('gatepost_outbox_messages{state="held"}') == 1
+    assert shown("gatepost_outbox_unscreened_messages") == 1
+    assert 115 < shown("gatepost_outbox_oldest_seconds") < 130
 
 
 async def test_du_34_a_message_that_kills_its_worker_is_set_aside(bench: Bench) -> None:

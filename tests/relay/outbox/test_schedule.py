@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.outbox.schedule import BELIEVED_SECONDS, Paces, Servers, Steady
+from relay.outbox.schedule import BELIEVED_SECONDS, Servers, Steady
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -65,14 +65,3 @@ def test_a_server_gets_a_few_at_once_and_one_after_a_failure() -> None:
     assert servers.room(7, 29.0) == 2
     servers.ended(7)
     assert servers.room(7, 29.0) == 3
-
-
-def test_paced_mail_gets_its_slots_in_the_order_it_asks() -> None:
-    paces = Paces(60.0)
-    assert [paces.wait(1, number, 0.0) for number in "abc"] == [0.0, 60.0, 120.0]
-    assert paces.wait(2, "other account", 0.0) == 0.0
-    assert paces.wait(1, "b", 30.0) == 30.0
-    assert paces.wait(1, "b", 60.0) == 0.0
-    assert paces.wait(1, "d", 60.0) == 120.0
-    paces.forget(["c", "d"])
-    assert paces.wait(1, "c", 61.0) == 0.0

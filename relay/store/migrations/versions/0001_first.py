@@ -298,11 +298,25 @@ def upgrade() -> None:
         sqlite_where=sa.text("deaths > 0 OR worker <> ''"),
         postgresql_where=sa.text("deaths > 0 OR worker <> ''"),
     )
+    op.create_index(
+        "ix_outbox_unscreened",
+        "outbox",
+        ["state"],
+        unique=False,
+        sqlite_where=sa.text("reason = 'unscreened'"),
+        postgresql_where=sa.text("reason = 'unscreened'"),
+    )
     op.create_table(
         "outbox_body",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("sealed", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox_body")),
+    )
+    op.create_table(
+        "pace",
+        sa.Column("account_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("next_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_pace")),
     )
     op.create_table(
         "reporter",

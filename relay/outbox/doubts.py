@@ -1,0 +1,126 @@
+"""Answers whose arrival at the client is in doubt: its retry of the same message is told the first one.
+
+Kept in the store for all processes; each knows the keys, so that the rest costs no look there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from functools import partial
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from relay import clock
+from relay.clock import micros
+from relay.errors import StoreError
+from relay.store import answers
+from relay.store.answers import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relay.keyring import Keyring
+    from relay.outbox.schedule import Steady
+    from relay.store.engine import Store
+
+WATCH_SECONDS = 0.25
+#: commits of several processes are not in the order of their clocks
+OVERLAP_US = 10_000_000
+#: An answer kept or forgotten so lately may not stand in the store yet; so many are known by heart.
+FRESH_SECONDS = 10.0
+FRESH = 10_000
+
+
+class Doubts:
+    """What one process knows of them, and the way to the store."""
+
+    def __init__(self, store: Store, keyring: Keyring, steady: Steady) -> None:
+        self.store = store
+        self.keyring = keyring
+        self.steady = steady
+        #: keys that this process has heard of, until when; None before it has asked
+        self._known: dict[bytes, int] | None = None
+        #: what this process kept (or, None, forgot) a moment ago, by key
+        self._fresh: OrderedDict[bytes, tuple[float, Answer | None]] = OrderedDict()
+
+    def key(
+        self, door: str, account_id: int, message_id: str, body_hash: bytes, recipients: Sequence[str]
+    ) -> bytes:
+        """Return the keyed hash by which a client's retry of the same message is known."""
+        people = "\0".join(sorted(one.lower() for one in recipients))
+        text = f"{door}\0{account_id}\0{message_id}\0{body_hash.hex()}\0{people}"
+        key = self.keyring.derive("answers in doubt")
+        return blake2b(text.encode("utf-8", "surrogateescape"), key=key, digest_size=32).digest()
+
+    def may_know(self, key: bytes) -> bool:
+        """Return whether an answer may be kept under this key: only then is the store worth asking."""
+        return self._known is None or key in self._known
+
+    def cast(self, key: bytes) -> None:
+        """Note that the store knows better than memory about a key, from now on or in a moment."""
+        self._fresh.pop(key, None)
+        if self._known is not None:
+            self._known[key] = micros(self.steady.now() + answers.LASTS)
+
+    def _know(self, key: bytes, answer: Answer | None) -> None:
+        """Know by heart what the store is being told."""
+        if answer is not None:  # what is forgotten casts no doubt on others
+            self.cast(key)
+        self._fresh.pop(key, None)
+        self._fresh[key] = (clock.monotonic(), answer)
+        while len(self._fresh) > FRESH or self._old(next(iter(self._fresh.values()))[0]):
+            self._fresh.popitem(last=False)
+
+    @staticmethod
+    def _old(since: float) -> bool:
+        return clock.monotonic() - since > FRESH_SECONDS
+
+    async def recall(self, key: bytes) -> Answer | None:
+        """Return the answer that an earlier try of this message got or was owed; StoreError."""
+        fresh = self._fresh.get(key)
+        if fresh is not None and not self._old(fresh[0]):
+            return fresh[1]
+        now = self.steady.now()
+        return await self.store.query(lambda tx: answers.recall(tx, now, key))
+
+    async def remember(self, key: bytes, answer: Answer) -> None:
+        """Keep an answer whose arrival is in doubt, for 24 hours; durable when it returns."""
+        self._know(key, answer)
+        now = self.steady.now()
+        await self.store.write(lambda tx: answers.remember(tx, now, key, answer))
+
+    async def expect(self, key: bytes) -> None:
+        """Note, durably and for all processes, that the answer to a message told 451 may still come."""
+        await self.remember(key, Answer(451, "No answer yet; please try again later"))
+
+    def remember_later(self, key: bytes, answer: Answer) -> None:
+        """Keep an answer whose client is gone already; nobody waits for it."""
+        self._know(key, answer)
+        now = self.steady.now()
+        self.store.write_later(lambda tx: answers.remember(tx, now, key, answer))
+
+    async def watch(self) -> None:
+        """Learn four times a second of answers that other processes keep, until cancelled."""
+        heard_us = 0
+        while True:
+            try:
+                fresh = await self.store.query(partial(answers.kept_since, expires_us=heard_us))
+            except StoreError:
+                await asyncio.sleep(WATCH_SECONDS)
+                continue
+            found = self._known or {}
+            found.update(fresh)
+            heard_us = max([heard_us, *(until - OVERLAP_US for until in fresh.values())])
+            now_us = micros(self.steady.now())
+            self._known = {key: until for key, until in found.items() if until > now_us} if fresh else found
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def forget(self, key: bytes) -> None:
+        """Forget an answer that has arrived: the client said something after it."""
+        if not self.may_know(key):
+            return
+        if self._known is not None:
+            del self._known[key]
+        self._know(key, None)
+        self.store.write_later(lambda tx: answers.forget(tx, key))
