@@ -234,10 +234,10 @@ async def test_a_late_answer_is_waited_for_in_every_process_and_after_a_crash(
     key = transaction.answer_key
 
     async def known() -> int:
-        found = await bench.outbox.doubts.recall(key)
+        found = await other.forwarder.outbox.doubts.recall(key)
         return found.code if found else 0
 
-    for _ in range(200):
+    for _ in range(1000):
         if await known() == told:
             break
         await asyncio.sleep(0.01)
