@@ -260,6 +260,9 @@ class NoticesConfig(Section):
     staff: tuple[Annotated[str, Field(pattern=MAILBOX)], ...] = Field((), description="told of every case")
     webhook: str = Field("", description="https URL that gets every case as signed JSON; empty: none")
     webhook_secret: Path = Field(Path("keys/webhook.secret"), description="signs it; one line")
+    appeals: Annotated[str, Field(pattern=r"^(https?://[^/\s]+)?$")] = Field(
+        "", description="where customers reach /appeal, as https://mail.example; empty: console.url"
+    )
     templates: Path | Literal[""] = Field("", description="folder of texts that replace the shipped ones")
 
 

@@ -40,7 +40,7 @@ from relay.signing import keys as signing_keys
 from relay.smtp.connections import Connections
 from relay.smtp.listener import Event, Listener
 from relay.smtp.tls import Certificate
-from relay.store import changes
+from relay.store import changes, hint
 from relay.store.directory import Directory
 from relay.store.emergency import Name
 from relay.store.engine import Store
@@ -113,6 +113,7 @@ def compose(config: Config) -> Parts:
     authentication = Authentication(config.auth, directory, pool, routes, store, keyring, metrics)
     authentication.load()
     intake = Intake(config, store, keyring, building.ladder(config), metrics)
+    intake.policy = gate.policy
     return Parts(
         config=config,
         keyring=keyring,
@@ -130,7 +131,7 @@ def compose(config: Config) -> Parts:
         intake=intake,
         feedback=FeedbackDoor(config, intake),
         certificate=building.certificate(config),
-        noticer=Noticer(config, store, pool),
+        noticer=Noticer(config, store, pool, keyring),
         resolver=resolver,
     )
 
@@ -221,6 +222,7 @@ class Daemon:
     def _background(self) -> Iterator[Coroutine[Any, Any, None]]:
         parts = self.parts
         yield parts.directory.watch()
+        yield hint.listen_forever(parts.store, parts.directory.hint)
         yield parts.switches.watch_forever(tell=self.role.control)
         yield parts.outbox.doubts.watch()
         yield sweep.learn_forever(parts.pipeline, parts.metrics)
@@ -259,7 +261,10 @@ class Daemon:
     def _heard(self, heard: Sequence[changes.Change]) -> None:
         """Forget suppressions that changed, and read the customers' keys again; files, so off the loop."""
         self.parts.submission.recipients.heard(heard)
-        kinds = {change.kind for change in heard}
+        kinds, now_us = {change.kind for change in heard}, clock.micros(clock.now())
+        for change in heard:
+            if change.kind in changes.STANDINGS:
+                self.parts.metrics.propagation.observe(max(now_us - change.at_us, 0) / 1e6)
         if changes.SWITCH in kinds:
             self._load(self.parts.switches.read)
         if changes.DKIM in kinds:
@@ -345,7 +350,7 @@ class Daemon:
                 building.stamper(config, parts.keyring, parts.customers),
                 building.ladder(config),
             )
-            noticer = Noticer(config, parts.store, parts.pool)
+            noticer = Noticer(config, parts.store, parts.pool, parts.keyring)
             building.certificate(config)
         except RelayError as error:
             faults = error.faults if isinstance(error, ConfigError) else [error]
@@ -353,6 +358,7 @@ class Daemon:
             return
         parts.config = parts.pipeline.config = config
         parts.gate.configure(config, policy)
+        parts.intake.policy = policy
         parts.pipeline.conduct.transmission, parts.pipeline.conduct.config = policy, config
         parts.submission.configure(config)
         parts.feedback.configure(config)

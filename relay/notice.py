@@ -20,6 +20,8 @@ class Kind(StrEnum):
     REINSTATE = "reinstate"
     LIMIT_NEAR = "limit_near"
     LIMIT = "limit"
+    #: a customer appeals against a case; told to staff and programs alone
+    APPEAL = "appeal"
 
 
 class Channel(StrEnum):
@@ -63,6 +65,12 @@ _BY_STATE = {
 }
 
 
+#: what a customer may appeal against
+APPEALABLE = (Kind.WARN, Kind.THROTTLE, Kind.DEACTIVATE, Kind.SUSPEND, Kind.BLOCK_CREDENTIAL)
+#: what is told although no state changes
+_SAID = (Kind.WARN, Kind.LIMIT_NEAR, Kind.LIMIT, Kind.APPEAL)
+
+
 def kind_of(before: str, after: str, evidence: Mapping[str, Any]) -> Kind | None:
     """Return what a case is to its customer; None where nobody is told (closed, or nothing changed)."""
     action = evidence.get("action")
@@ -70,4 +78,4 @@ def kind_of(before: str, after: str, evidence: Mapping[str, Any]) -> Kind | None
         return Kind.BLOCK_CREDENTIAL
     if before != after:
         return _BY_STATE.get(after)
-    return Kind(action) if action in (Kind.WARN, Kind.LIMIT_NEAR, Kind.LIMIT) else None
+    return Kind(action) if action in _SAID else None

@@ -8,6 +8,7 @@ each other.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,8 +18,8 @@ from jinja2 import TemplateError
 from relay import clock
 from relay.errors import ConfigError, Fault, RelayError, StoreError
 from relay.model import Tls
-from relay.notice import Channel
-from relay.notices import message, webhook
+from relay.notice import APPEALABLE, Channel
+from relay.notices import appeal, message, webhook
 from relay.notices.templates import Templates
 from relay.notices.webhook import Hook
 from relay.store import notices
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from relay.config import Config
+    from relay.keyring import Keyring
     from relay.metrics import Metrics
     from relay.store.engine import Store
     from relay.store.notices import Due
@@ -48,12 +50,14 @@ _MAIL_SECONDS = 60.0
 class Noticer:
     """Derives, sends and marks; one in the control process."""
 
-    def __init__(self, config: Config, store: Store, pool: Pool) -> None:
+    def __init__(self, config: Config, store: Store, pool: Pool, keyring: Keyring) -> None:
         """Read templates and secret; ConfigError with every fault at once."""
         own = config.notices
         self._config = own
         self._store = store
         self._pool = pool
+        self._keyring = keyring
+        self._base = own.appeals or config.console.url
         self._seen: datetime | None = None
         self._kept = config.retention.journal
         self._purged: datetime | None = None
@@ -95,11 +99,20 @@ class Noticer:
         match one.channel:
             case Channel.CUSTOMER:
                 contact = message.address(one.contact)
-                return await self._mail(one, str(one.notice.kind), [contact]) if contact else ""
+                if not contact:
+                    return ""
+                return await self._mail(self._appealable(one), str(one.notice.kind), [contact])
             case Channel.STAFF:
                 return await self._mail(one, "staff", list(self._config.staff))
             case Channel.WEBHOOK:
                 return await self._post(one)
+
+    def _appealable(self, one: Due) -> Due:
+        """Add the link by which the customer appeals, where there is something to appeal against."""
+        if one.notice.kind not in APPEALABLE or not one.notice.set_by.startswith("policy"):
+            return one
+        link = appeal.link(self._base, self._keyring, one.notice.case_id)
+        return replace(one, notice=replace(one.notice, appeal=link))
 
     async def _mail(self, one: Due, template: str, recipients: list[str]) -> str:
         if self._route is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic_core import PydanticCustomError
 
 from relay.console.desk import Refused
-from relay.console.roles import SWITCH
+from relay.console.roles import SWITCH, May
 from relay.errors import NotFound
 from relay.events import StandingChanged
 from relay.model import Level, State
@@ -58,6 +58,24 @@ def _owner(tx: Connection, level: Level, name: str) -> int:
     if level is Level.ACCOUNT:
         return accounts.account(tx, name).customer.id
     return accounts.server(tx, name).customer_id if level is Level.SERVER else accounts.customer(tx, name).id
+
+
+async def pause(desk: Desk, visitor: Visitor, login: str, *, paused: bool, reason: str) -> Standing:
+    """Turn the owner's own switch of an account and return what holds; Forbidden, NotFound."""
+    visitor.needs(May.PAUSE)
+
+    def work(tx: Connection) -> tuple[int, Standing]:
+        if visitor.only is not None and _owner(tx, Level.ACCOUNT, login) != visitor.only:
+            raise NotFound(login)
+        standing = switch.set_by_owner(
+            tx, desk.now(), Level.ACCOUNT, login, paused=paused, who=visitor.mark, reason=reason
+        )
+        return accounts.account(tx, login).id, standing.binding
+
+    number, standing = await desk.store.write(work)
+    if desk.directory is not None:
+        desk.directory.forget([Change(0, str(Level.ACCOUNT), str(number))])
+    return standing
 
 
 async def change(desk: Desk, visitor: Visitor, wish: Wish) -> Standing:

@@ -176,6 +176,14 @@ async def set_server_standing(
     return await _change(desk, asker, Level.SERVER, name, wish)
 
 
+@router.post("/accounts/{login:path}/pause", tags=["accounts"])
+async def pause_account(
+    login: str, wish: shapes.PauseWish, asker: Asker, desk: DeskOf
+) -> shapes.StandingAnswer:
+    """Pause or resume an account for its owner, beside the provider's own switch: the stricter holds."""
+    return _standing(await actions.pause(desk, asker, login, paused=wish.paused, reason=wish.reason))
+
+
 async def _groups(
     desk: Desk, asker: Visitor, level: Level, question: shapes.GroupsQuestion
 ) -> list[shapes.GroupLine]:
@@ -233,7 +241,8 @@ async def case(case_id: str, asker: Asker, desk: DeskOf) -> dict[str, Any]:
     def work(tx: Any) -> dict[str, Any]:
         if findings.case_by_id(tx, case_id, only=asker.only) is None:
             raise NotFound(case_id)
-        return dict(explain.explain(tx, case_id))
+        found = explain.explain(tx, case_id)
+        return explain.redacted(found) if asker.only is not None else dict(found)
 
     return await desk.store.query(work)
 

@@ -16,6 +16,7 @@ from relay import clock
 from relay.console import (
     access,
     api,
+    appealing,
     evidence,
     export,
     login,
@@ -106,6 +107,7 @@ def create(  # noqa: PLR0913 - one argument for each part of the daemon that it 
         waiting.router,
         suppressing.router,
         posts.router,
+        appealing.router,
         pages.router,
     ):
         app.include_router(router)

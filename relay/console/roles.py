@@ -21,6 +21,7 @@ class May(StrEnum):
 
     READ = "read"
     EXPORT = "export"
+    PAUSE = "pause and resume accounts for their owner"
     SWITCH_ACCOUNTS = "switch accounts"
     SWITCH_SERVERS = "switch servers"
     SWITCH_CUSTOMERS = "switch customers"
@@ -38,13 +39,14 @@ class Scope(StrEnum):
     STANDING = "standing"
     AUDIT = "audit"
     SUPPRESSION = "suppression"
+    PAUSE = "pause"
 
 
 #: what a customer's own token may do; the rest is the provider's
-CUSTOMERS = frozenset({Scope.READ, Scope.SUPPRESSION})
+CUSTOMERS = frozenset({Scope.READ, Scope.SUPPRESSION, Scope.PAUSE})
 
 _VIEWER = frozenset({May.READ})
-_SUPPORT = _VIEWER | {May.EXPORT, May.SWITCH_ACCOUNTS, May.SUPPRESS}
+_SUPPORT = _VIEWER | {May.EXPORT, May.PAUSE, May.SWITCH_ACCOUNTS, May.SUPPRESS}
 _ABUSE = _SUPPORT | {May.SWITCH_SERVERS, May.SWITCH_CUSTOMERS, May.MAIL, May.AUDIT}
 
 GRANTS: dict[Role, frozenset[May]] = {
@@ -59,6 +61,7 @@ SCOPES: dict[Scope, frozenset[May]] = {
     Scope.STANDING: frozenset({May.SWITCH_ACCOUNTS, May.SWITCH_SERVERS, May.SWITCH_CUSTOMERS}),
     Scope.AUDIT: frozenset({May.AUDIT}),
     Scope.SUPPRESSION: frozenset({May.READ, May.SUPPRESS}),
+    Scope.PAUSE: frozenset({May.READ, May.PAUSE}),
 }
 
 SWITCH: dict[Level, May] = {

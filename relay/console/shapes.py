@@ -135,6 +135,13 @@ class StandingWish(Question):
     ] = None
 
 
+class PauseWish(Question):
+    """Whether the owner wants an account to send, and why."""
+
+    paused: Annotated[bool, Field(strict=True)]
+    reason: Annotated[str, Field(min_length=3, max_length=500)] = "by its owner"
+
+
 class StandingAnswer(Answer):
     """One level's standing; `version` is what a change compares."""
 

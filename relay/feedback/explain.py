@@ -207,6 +207,21 @@ def _complete(tx: Connection, day: int) -> bool:
     return oldest is not None and oldest <= (day + 1) * journal.DAY_US
 
 
+def redacted(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a customer may see of a case: the decision and its counts, and nobody who complained."""
+    evidence = found.get("evidence", {})
+    names = ("id", "kind", "level", "subject", "at", "step", "from", "to", "until", "reason", "same")
+    return {
+        **{name: found[name] for name in names if name in found},
+        "numbers": dict(evidence.get("numbers", {})),
+        "since": evidence.get("since", ""),
+        "window_days": evidence.get("window_days"),
+        "lifts": str(evidence.get("lifts", "")),
+        "clause": str(evidence.get("clause", "")),
+        "mode": str(evidence.get("mode", "")),
+    }
+
+
 def lines(found: Mapping[str, Any]) -> list[str]:
     """Return an explanation as text for people."""
     if found["kind"] == "message":

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from policies.ladder import Ladder
+    from policies.transmission import Transmission
     from relay.config import Config
     from relay.keyring import Keyring
     from relay.metrics import Metrics
@@ -94,6 +95,15 @@ class Intake:
     def configure(self, config: Config) -> None:
         """Take a reloaded configuration."""
         self._config = config
+
+    @property
+    def policy(self) -> Transmission:
+        """What senders agree to, for decisions to cite; a reload sets another."""
+        return self._judge.policy
+
+    @policy.setter
+    def policy(self, policy: Transmission) -> None:
+        self._judge.policy = policy
 
     @property
     def ladder(self) -> Ladder | None:

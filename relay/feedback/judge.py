@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from policies import ladder as ladders
+from policies import transmission
 from policies.standing import (
     HALF_OPEN,
     Move,
@@ -26,6 +27,7 @@ from policies.standing import (
     returns_within,
     soften,
 )
+from policies.transmission import Check
 from relay import ids
 from relay.clock import micros
 from relay.errors import Conflict, NotFound
@@ -84,6 +86,8 @@ class Judge:
         self, store: Store, keyring: Keyring, ladder: Ladder | None, metrics: Metrics | None = None
     ) -> None:
         self.ladder = ladder
+        #: what senders agree to, for decisions to cite
+        self.policy = transmission.load()
         self._store = store
         self._keyring = keyring
         self._metrics = metrics
@@ -255,8 +259,15 @@ class Judge:
             "cohort": {str(number): relayed for number, relayed in sorted(cohort.items())},
             "complaints": complaints.vote_ids(tx, account.id, counted.since),
             "mode": str(account.customer.mode),
+            "clause": self._clause(judged.decision.numbers),
             "held_back": held or ("the customer is observed only" if observed else ""),
         }
+
+    def _clause(self, numbers: Mapping[str, object]) -> str:
+        """Return the clause that a step rests on, from the numbers that it looked at."""
+        if any(name in numbers for name in ("votes", "hard_bounces", "unknown_recipients_1h")):
+            return self.policy.cite(Check.COMPLAINTS)
+        return self.policy.cite(Check.SPAM)
 
     def _write_case(
         self,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).with_name("templates")
 #: one text for staff, whatever happened, and one for the customer for each kind
-NAMES = ("staff", *Kind)
+NAMES = ("staff", *(kind for kind in Kind if kind is not Kind.APPEAL))
 _SAMPLE = Notice(
     kind=Kind.WARN,
     case_id="C-sample",

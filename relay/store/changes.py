@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, insert, select, update
 
 from relay.clock import micros
 from relay.errors import StoreError
+from relay.store import hint
 from relay.store.schema import change, counter
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The closed list of kinds; the key is an id (account, server, customer) or a name.
 ACCOUNT, SERVER, CUSTOMER = "account", "server", "customer"
+#: what a standing hangs on
+STANDINGS = (ACCOUNT, SERVER, CUSTOMER)
 #: so many are read at once
 PAGE = 1000
 DOMAIN, REPORTER, DKIM, SWITCH, STAFF = "domain", "reporter", "dkim", "switch", "staff"
@@ -48,6 +51,7 @@ def note(tx: Connection, now: datetime, kind: str, key: str | int) -> int:
     """Write that `kind` `key` changed, in the transaction that changes it; return its number."""
     seq = next_number(tx, "change")
     tx.execute(insert(change).values(seq=seq, kind=kind, key=str(key), at_us=micros(now)))
+    hint.tell(tx)
     return seq
 
 

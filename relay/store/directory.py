@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from relay.clock import monotonic
@@ -43,6 +44,7 @@ class Directory:
         self._listeners: list[Listener] = []
         self._owners: dict[str, frozenset[int]] = {}
         self._seq: int | None = None
+        self._hinted = asyncio.Event()
         #: monotonic moment of the last poll that the store answered
         self.fresh_at = 0.0
 
@@ -167,7 +169,14 @@ class Directory:
                     pass
             except StoreError:
                 pass  # the store has logged it, and counts it as unhealthy
-            await asyncio.sleep(poll_seconds)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(poll_seconds):
+                    await self._hinted.wait()
+            self._hinted.clear()
+
+    def hint(self) -> None:
+        """Poll at once: something has changed."""
+        self._hinted.set()
 
     def __len__(self) -> int:
         """Return how many accounts are in memory."""

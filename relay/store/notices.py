@@ -55,7 +55,8 @@ def derive(tx: Connection, since: datetime, now: datetime, channels: Collection[
         kind = kind_of(case.from_state, case.to_state, case.evidence)
         if kind is None or case.evidence.get("mode") == Mode.OBSERVE:
             continue  # nothing that anybody feels
-        made += sum(_add(tx, case, kind, channel, now) for channel in channels)
+        told = [one for one in channels if kind is not Kind.APPEAL or one is not Channel.CUSTOMER]
+        made += sum(_add(tx, case, kind, channel, now) for channel in told)
     return made
 
 

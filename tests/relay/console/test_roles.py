@@ -54,6 +54,10 @@ PAGES: dict[tuple[str, str], May | None] = {
     ("GET", "/waiting/{number}"): May.READ,
     ("POST", "/waiting/{number}/look"): May.MAIL,
     ("GET", "/explain/{identity}"): May.READ,
+    ("GET", "/appeal/{case_id}/{signature}"): None,
+    ("POST", "/appeal/{case_id}/{signature}"): None,
+    ("GET", "/appeals"): May.SWITCH_ACCOUNTS,
+    ("POST", "/appeals/{case_id}"): May.SWITCH_ACCOUNTS,
     ("GET", "/audit"): May.AUDIT,
     ("GET", "/tokens"): May.TOKENS,
     ("POST", "/tokens"): May.TOKENS,
@@ -74,6 +78,8 @@ _FILL = {
     "{number}": "IDENTITY",
     "{prefix}": "PREFIX",
     "{name}": "viewer",
+    "{case_id}": "C-1",
+    "{signature}": "0",
 }
 
 
@@ -161,8 +167,9 @@ def test_every_page_but_the_open_ones_asks_strangers_to_log_in(world: World) -> 
 def test_co_03_no_form_without_its_token_and_no_get_changes_anything(world: World) -> None:
     client = world.at_desk("admin")
     for method, path in PAGES:
-        if method != "POST" or path == "/login" or path.startswith(("/feedback/", "/unsubscribe/")):
-            continue  # they take no form of ours
+        open_ones = ("/feedback/", "/unsubscribe/", "/appeal/")  # they take no form of ours, or a signed link
+        if method != "POST" or path == "/login" or path.startswith(open_ones):
+            continue
         address = _address(path, "0" * 16, "gp_00000000")
         data = {"state": "suspended", "reason": "forged", "name": "n", "scope": "read"}
         assert client.post(address, data=data).status_code == 403, path

@@ -12,8 +12,9 @@ import pytest
 from relay import clock
 from relay.config import Config, NoticesConfig, UpstreamConfig
 from relay.errors import ConfigError
+from relay.keyring import Key, Keyring
 from relay.model import Level, State
-from relay.notices import webhook
+from relay.notices import appeal, webhook
 from relay.notices.message import signed
 from relay.noticing import Noticer
 from relay.store import decisions, notices
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECRET = b"0123456789abcdef"
+RING = Keyring([Key(1, b"k" * 32)])
 
 
 @pytest.fixture
@@ -57,7 +59,7 @@ async def telling(store: Store, folder: Path, **settings: Any) -> AsyncIterator[
     (folder / "secret").write_bytes(SECRET + b"\n")
     own = NoticesConfig.model_validate({"webhook_secret": folder / "secret", **settings})
     try:
-        yield Noticer(Config(notices=own, folder=folder), store, pool)
+        yield Noticer(Config(notices=own, folder=folder), store, pool, RING)
     finally:
         await pool.close()
 
@@ -137,6 +139,17 @@ async def test_a_text_that_fails_at_work_waits_and_the_others_are_told(
     async with telling(store, tmp_path, server=f"127.0.0.1:{server.port}", **settings) as noticer:
         assert await noticer.tell(clock.now()) == 2
     assert len(server.messages) == 1
+
+
+async def test_a_notice_has_a_signed_link_to_appeal(store: Store, server: FakeServer, tmp_path: Path) -> None:
+    settings = {"server": f"127.0.0.1:{server.port}", "appeals": "https://mail.example"}
+    async with telling(store, tmp_path, **settings) as noticer:
+        await noticer.tell(clock.now())
+    (one,) = server.messages
+    text = message_from_bytes(one.data, policy=policy.default).get_content()
+    assert f"https://mail.example/appeal/C-1/{appeal.signature(RING, 'C-1')}" in text
+    assert appeal.signed(RING, "C-1", appeal.signature(RING, "C-1"))
+    assert not appeal.signed(RING, "C-2", appeal.signature(RING, "C-1"))
 
 
 async def test_without_any_way_nothing_is_derived(store: Store, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from relay.store import changes
+from relay.store import changes, hint
 from relay.store.engine import Store
 from tests.relay.store.people import NOW
 
@@ -77,3 +77,18 @@ def test_purge_keeps_the_newest(store: Store) -> None:
         assert changes.purge(tx, NOW + timedelta(days=30)) == 4
         assert [each.key for each in changes.since(tx, 0)] == ["4"]
         assert changes.latest(tx) == 5
+
+
+async def test_a_change_is_hinted_at_on_postgresql_and_polled_for_on_sqlite(store: Store) -> None:
+    heard = asyncio.Event()
+    listening = asyncio.create_task(hint.listen_forever(store, heard.set))
+    if store.sqlite:
+        await listening
+        return
+    async with asyncio.timeout(20):
+        while not heard.is_set():  # until the listener is there
+            await store.write(lambda tx: changes.note(tx, NOW, changes.ACCOUNT, 1))
+            await asyncio.sleep(0)
+    listening.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await listening
