@@ -194,13 +194,14 @@ def test_te_03_foreign_and_missing_answer_alike(world: World, token: Token) -> N
     case, message = world.suspend(FOREIGN), world.sent(FOREIGN)
     foreign = {"login": FOREIGN, "name": "globex", "case_id": case, "message_id": message}
     missing = {"login": "no@acme.example", "name": "nobody", "case_id": "zzzz-zzzz", "message_id": "0" * 16}
-    header = token("read", "standing", customer="acme")
+    header = token("read", "standing", "pause", customer="acme")
     client = world.client()
 
     def ask(verb: str, path: str, names: dict[str, str]) -> tuple[int, str]:
         for name, value in names.items():
             path = path.replace("{" + name + "}", value)
-        body = {"state": "active", "reason": "mine now"} if verb == "POST" else None
+        wish = {"paused": False} if path.endswith("/pause") else {"state": "active"}
+        body = {**wish, "reason": "mine now"} if verb == "POST" else None
         answer = client.request(verb, path, json=body, headers=header)
         return answer.status_code, answer.json()["detail"]
 
