@@ -62,7 +62,7 @@ def known_suffix(domain: str) -> bool:
     return _KNOWN.publicsuffix(domain) is not None
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def normal_host(authority: str) -> str:
     """Return the host of a URL's authority as a browser reads it: no user, no port, IDNA, numbers as IPv4."""
     host = authority.rpartition("@")[2]

@@ -11,6 +11,8 @@ from screening.charset import decode, decode_words
 
 MAX_PARAMETERS = 100
 MAX_VALUE = 16 * 1024
+#: longer values are not remembered
+_USUAL_BYTES = 200
 
 _PARAMETER = re.compile(rb';\s*([^\s;="()]{1,100})\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
 _COMMENT = re.compile(rb"\([^()]*\)")
@@ -31,10 +33,13 @@ class Parameters:
         return readings[0] if readings else ""
 
 
-@lru_cache(maxsize=1024)
 def parse(value: bytes) -> Parameters:
     """Return the structured value; linear, never raises; at most 100 parameters are read."""
-    value = value[:MAX_VALUE]
+    return _parse(value) if len(value) <= _USUAL_BYTES else _parse.__wrapped__(value[:MAX_VALUE])
+
+
+@lru_cache(maxsize=1024)
+def _parse(value: bytes) -> Parameters:
     head, semicolon, _ = value.partition(b";")
     if b"(" in head:
         head = _COMMENT.sub(b"", head)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from heapq import nlargest
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -124,11 +125,11 @@ def explain(names: Sequence[Sequence[bytes]], weights: Sequence[Sequence[int]], 
     shapes: list[tuple[float, str]] = []
     for group, found, pulls in zip(GROUPS, names, weights, strict=True):
         share = group.weight / math.sqrt(len(found) or 1)
-        for pull, name in sorted(zip(pulls, found, strict=True), reverse=True)[:EVIDENCE_WORDS]:
-            if pull > 0:
-                text = name.decode("utf-8", "replace")
-                written = f'{group.prefix}"{text}"' if group.words else f"{group.prefix}{text}"
-                (words if group.words else shapes).append((share * pull, written))
+        raising = [(pull, name) for pull, name in zip(pulls, found, strict=True) if pull > 0]
+        for pull, name in nlargest(EVIDENCE_WORDS, raising):
+            text = name.decode("utf-8", "replace")
+            written = f'{group.prefix}"{text}"' if group.words else f"{group.prefix}{text}"
+            (words if group.words else shapes).append((share * pull, written))
     chosen = sorted(words, reverse=True)[:EVIDENCE_WORDS] + sorted(shapes, reverse=True)[:EVIDENCE_SHAPES]
     return shown(f"{chance(odds)}: {', '.join(text for _, text in chosen)}")
 

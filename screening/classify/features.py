@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, repeat
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -15,7 +16,7 @@ from zlib import crc32
 from screening.classify import shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Set
 
     from screening.mail import Mail
 
@@ -77,16 +78,17 @@ def slots(tokens: Iterable[bytes], group: int) -> list[int]:
     return [found & (SLOTS - 1) for found in map(crc32, tokens, repeat(SALTS[group]))]
 
 
-def tokens(mail: Mail) -> tuple[set[bytes], ...]:
+def tokens(mail: Mail) -> tuple[Set[bytes], ...]:
     """Return the message's tokens by group, in the order of `GROUPS`; never raises."""
     text = _bytes(mail.folded[:MAX_TEXT])
     words = _words(text)
     subject = _words(_bytes(mail.subject[:MAX_SUBJECT]))
+    author = mail.author
     return (
         set(words[:MAX_TOKENS]),
         {*subject, *map(b" ".join, pairwise(subject))},
-        _sender(mail),
-        set(_bytes("\n".join(shape.header(mail) + shape.text(mail, text, len(words)))).split(b"\n")),
+        _sender(author.display[:200], author.local[:64], author.domain),
+        {*shape.header(mail), *shape.text(mail, text, len(words))},
         _links(mail),
         _markup(_bytes(mail.html[:MAX_HTML])) if mail.html else set(),
     )
@@ -108,50 +110,59 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _sender(mail: Mail) -> set[bytes]:
-    author = mail.author
-    domain = author.domain
-    out = {b"name " + word for word in _words(_bytes(author.display[:200]))}
-    out.update(b"local " + word for word in _LETTERS.findall(_bytes(author.local[:64].lower()))[:4])
+@lru_cache(maxsize=2048)
+def _sender(name: str, local: str, domain: str) -> frozenset[bytes]:
+    """Return the sender's tokens; kept, since accounts send more than one mail."""
+    out = {b"name " + word for word in _words(_bytes(name))}
+    out.update(b"local " + word for word in _LETTERS.findall(_bytes(local.lower()))[:4])
     out.add(_bytes("@" + domain))
     out.add(_bytes("." + domain.rpartition(".")[2]))
-    return out
+    return frozenset(out)
 
 
 def _links(mail: Mail) -> set[bytes]:
     """Hosts, top-level domains, path words and shown words, each with the kind of element that links."""
-    out: set[str] = set()
+    out: set[bytes] = set()
     shown: list[str] = []
     domains: set[str] = set()
     author = mail.author_domain
     links = mail.links
     for link in links[:MAX_LINKS]:
         kind = link.tag or link.source[:1]
-        host = link.host
-        if not host:
-            scheme, _, rest = link.href.partition(":")
-            out.add(f"{kind} {scheme[:10]}:")
-            if scheme == "mailto":
-                out.add(f"mailto {rest.rpartition('@')[2][:40]}")
+        if not link.host:
+            out.update(_no_host(kind, link.href))
             continue
         path = link.path
         domains.add(link.domain)
-        out.update(
-            (
-                f"{kind} {host}",
-                f"{kind} *.{link.domain}",
-                f"{kind} .{host.rpartition('.')[2]}",
-                f"{kind} {link.href[:5]}",
-                f"{kind} host dots {host.count('.')}",
-                f"{kind} {'own' if link.domain == author else 'foreign'} domain",
-                f"{kind} path length {shape.size(len(path))}",
-            )
-        )
+        out.update(_host(kind, link.host, link.domain))
+        out.update(_way(kind, link.href[:5], shape.size(len(path)), own=link.domain == author))
         shown.append(path[:200])
         if kind == "a":
             shown.append(link.text[:60])
-    out.add(f"count {shape.size(len(links))}")
-    out.add(f"domains {shape.size(len(domains))}")
-    written = set(_bytes("\n".join(out).lower()).split(b"\n"))
-    written.update(_LETTERS.findall(_bytes(" ".join(shown).lower()))[:MAX_TOKENS])
-    return written
+    out.update(shape.phrases(f"count {shape.size(len(links))}", f"domains {shape.size(len(domains))}"))
+    out.update(_LETTERS.findall(_bytes(" ".join(shown).lower()))[:MAX_TOKENS])
+    return out
+
+
+@lru_cache(maxsize=4096)
+def _host(kind: str, host: str, domain: str) -> tuple[bytes, ...]:
+    return shape.phrases(
+        f"{kind} {host}".lower(),
+        f"{kind} *.{domain}".lower(),
+        f"{kind} .{host.rpartition('.')[2]}".lower(),
+        f"{kind} host dots {host.count('.')}",
+    )
+
+
+@lru_cache(maxsize=1024)
+def _way(kind: str, scheme: str, length: int, *, own: bool) -> tuple[bytes, ...]:
+    place = "own" if own else "foreign"
+    return shape.phrases(f"{kind} {scheme}".lower(), f"{kind} {place} domain", f"{kind} path length {length}")
+
+
+def _no_host(kind: str, href: str) -> tuple[bytes, ...]:
+    scheme, _, rest = href.partition(":")
+    said = f"{kind} {scheme[:10]}:".lower()
+    if scheme == "mailto":
+        return shape.phrases(said, f"mailto {rest.rpartition('@')[2][:40]}".lower())
+    return shape.phrases(said)
