@@ -9,23 +9,27 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 #: Header block that is read at all; what is longer is a fault (CASES "Numbers to adopt").
 MAX_HEADER_BYTES = 256 * 1024
 MAX_FIELDS = 1000
+#: longer names are not remembered
+_USUAL_NAME = 100
 #: Fields that may stand once, and whose doubles are read differently (RFC 5322 §3.6; PD-01, PD-16, PD-17).
 ONCE = frozenset({"from", "sender", "subject", "content-type", "content-transfer-encoding"})
 #: Fields whose spelling must leave no doubt.
 STRICT = ONCE | {"to", "cc", "bcc", "reply-to", "resent-from", "resent-sender", "mime-version"}
 
+#: a field on one line as nearly all are: nothing about it can be wrong
+_PLAIN = re.compile(rb"([!-9;-~]{1,100}):[ \t]*([^\r\n\0]*)\r?\n(?![ \t])")
 _FIELD = re.compile(rb"[^\n]*(?:\n[ \t][^\n]*)*\n?")
 _HEADER_END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _NAME = re.compile(rb"[!-9;-~]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One header field: `value` unfolded and stripped, `start` and `end` are offsets into the raw message."""
 
     name: str
@@ -64,17 +68,29 @@ def read(raw: bytes, start: int = 0, stop: int | None = None) -> Block:
     if end - start > MAX_HEADER_BYTES:
         end, fault = start + MAX_HEADER_BYTES, "its header is larger than 256 KiB"
     fields: list[Field] = []
-    for found in _FIELD.finditer(raw, start, end):
-        if found.end() == found.start():
-            break
+    place = start
+    while place < end:
         if len(fields) >= MAX_FIELDS:
             fault = fault or f"it has more than {MAX_FIELDS} header fields"
             break
-        field, wrong = _field(raw, found.start(), found.end())
+        plain = _PLAIN.match(raw, place, end)
+        if plain is not None:
+            name, lower, _ = _named(plain[1])
+            fields.append(Field(name, lower, plain[2].rstrip(b" \t"), place, plain.end()))
+            place = plain.end()
+            continue
+        stop = _end_of_field(raw, place, end)
+        field, wrong = _field(raw, place, stop)
         fault = fault or wrong
         if field is not None:
             fields.append(field)
+        place = stop
     return Block(tuple(fields), body, fault or _doubles(fields))
+
+
+def _end_of_field(raw: bytes, start: int, end: int) -> int:
+    found = _FIELD.match(raw, start, end)
+    return found.end() if found is not None else end
 
 
 @lru_cache(maxsize=4096)
@@ -95,7 +111,8 @@ def _field(raw: bytes, start: int, end: int) -> tuple[Field | None, str]:
     newline = raw.find(b"\n", start, end)
     if colon < 0 or 0 <= newline < colon or raw[start] in b" \t":
         return None, _no_field(raw[start:end], start)
-    text, lower, fault = _named(raw[start:colon])
+    written = raw[start:colon]
+    text, lower, fault = (_named if len(written) <= _USUAL_NAME else _named.__wrapped__)(written)
     value = raw[colon + 1 : end]
     if 0 <= newline < end - 1:
         if lower in STRICT and _blank_fold(raw, colon + 1, end):
