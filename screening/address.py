@@ -14,6 +14,8 @@ import idna
 from screening.charset import decode, decode_words
 
 MAX_MAILBOXES = 1000
+#: longer lists are left to the full grammar and its limits
+_USUAL_MAILBOXES = 500
 MAX_COMMENT_DEPTH = 10
 MAX_VALUE = 64 * 1024
 
@@ -71,11 +73,42 @@ def _usual(value: bytes) -> Mailbox | None:
     return Mailbox(decode_words(display).strip() if display else "", f"{local}@{domain}", local, domain)
 
 
+_ATOMS = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
+#: one of several mailboxes in their usual form, up to the comma behind it
+_ONE_OF_MANY = re.compile(
+    rb'[ \t]*(?:(?:"([^"\\<>@\x00-\x1f]*)"|([^"\\(),:;<>@\[\]\x00-\x1f]*))[ \t]*'
+    rb"<(" + _ATOMS + rb")@([A-Za-z0-9.-]{1,253})>|(" + _ATOMS + rb")@([A-Za-z0-9.-]{1,253}))[ \t]*(?:,|\Z)"
+)
+
+
+def _usual_list(value: bytes) -> tuple[Mailbox, ...]:
+    """Return the mailboxes of a field where all are in their usual form; () leaves it to the full grammar."""
+    found: list[Mailbox] = []
+    position = 0
+    while position < len(value):
+        one = _ONE_OF_MANY.match(value, position)
+        if one is None or len(found) >= _USUAL_MAILBOXES:
+            return ()
+        quoted, plain, local, host, bare, bare_host = one.groups()
+        domain = normal_domain((host or bare_host).decode("ascii"))
+        if not domain:
+            return ()
+        display, name = quoted or plain, (local or bare).decode("ascii")
+        found.append(
+            Mailbox(decode_words(display).strip() if display else "", f"{name}@{domain}", name, domain)
+        )
+        position = one.end()
+    return () if value.endswith(b",") else tuple(found)
+
+
 def parse(value: bytes) -> tuple[tuple[Mailbox, ...], str]:
     """Return the mailboxes of an address field and the first fault ("" if none); linear, never raises."""
     usual = _usual(value)
     if usual is not None:
         return (usual,), ""
+    several = _usual_list(value) if len(value) <= MAX_VALUE else ()
+    if several:
+        return several, ""
     if len(value) > MAX_VALUE:
         value, fault = value[:MAX_VALUE], "it is longer than 64 KiB"
     else:
