@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from typing import Any
 
 from screening import magic
@@ -18,6 +17,7 @@ from screening.attachments import Attachment, Contents, open_all
 from screening.charset import decode, decode_words
 from screening.fields import Block, Field, read
 from screening.html import HtmlView, view
+from screening.lazy import lazy
 from screening.links import MAX_LINKS, Link, in_text, registrable
 from screening.mime import Part, Structure, walk
 from screening.plain import folded, odd_letters
@@ -75,21 +75,21 @@ class Mail:
 
     # -- header ------------------------------------------------------------------------------------
 
-    @cached_property
+    @lazy
     def _block(self) -> Block:
         return read(self.raw)
 
-    @cached_property
+    @lazy
     def fields(self) -> tuple[Field, ...]:
         """All header fields in order."""
         return self._block.fields
 
-    @cached_property
+    @lazy
     def body_start(self) -> int:
         """Offset of the first body byte in `raw` (its length if there is none)."""
         return self._block.body_start
 
-    @cached_property
+    @lazy
     def _by_name(self) -> dict[str, list[Field]]:
         found: dict[str, list[Field]] = {}
         for field in self.fields:
@@ -109,7 +109,7 @@ class Mail:
         """Return whether there is such a field; `name` is lower case."""
         return name in self._by_name
 
-    @cached_property
+    @lazy
     def _decoded(self) -> dict[str, str]:
         return {}
 
@@ -126,12 +126,12 @@ class Mail:
         """Return every such field, decoded as `header` does."""
         return tuple(decode_words(field.value).strip() for field in self._by_name.get(name.lower(), ()))
 
-    @cached_property
+    @lazy
     def subject(self) -> str:
         """The Subject, decoded; "" if absent."""
         return self.header("subject")
 
-    @cached_property
+    @lazy
     def folded_subject(self) -> str:
         """The Subject as patterns see it (`plain.folded`)."""
         return folded(self.subject)
@@ -140,7 +140,7 @@ class Mail:
         """Return the mailboxes of all fields of that name."""
         return self._mailboxes(name.lower())[0]
 
-    @cached_property
+    @lazy
     def _parsed(self) -> dict[str, tuple[tuple[Mailbox, ...], str]]:
         return {}
 
@@ -155,24 +155,24 @@ class Mail:
             known = self._parsed[name] = (boxes, fault)
         return known
 
-    @cached_property
+    @lazy
     def from_(self) -> tuple[Mailbox, ...]:
         """The mailboxes of From."""
         return self.mailboxes("from")
 
-    @cached_property
+    @lazy
     def author(self) -> Mailbox:
         """The first mailbox of From; an empty one if there is none."""
         return next(iter(self.from_), Mailbox("", "", "", ""))
 
-    @cached_property
+    @lazy
     def author_domain(self) -> str:
         """The registrable domain of the author's address."""
         return registrable(self.author.domain)
 
     # -- parts -------------------------------------------------------------------------------------
 
-    @cached_property
+    @lazy
     def _structure(self) -> Structure:
         return walk(self.raw, self.fields, self.body_start)
 
@@ -186,7 +186,7 @@ class Mail:
         """Names of structural oddities, for rules to weigh."""
         return self._structure.oddities
 
-    @cached_property
+    @lazy
     def _texts(self) -> tuple[str, str]:
         """Plain texts and HTML sources, each joined and capped."""
         plain: list[str] = []
@@ -215,48 +215,48 @@ class Mail:
         """The HTML source, decoded, at most 256 KiB."""
         return self._texts[1]
 
-    @cached_property
+    @lazy
     def view(self) -> HtmlView:
         """What the HTML shows to a reader."""
         return view(self.html)
 
-    @cached_property
+    @lazy
     def text(self) -> str:
         """All text parts, then the HTML as text; at most 256 KiB."""
         if not self.html:
             return self.plain
         return f"{self.plain}\n{self.view.text}".strip("\n")[:MAX_TEXT]
 
-    @cached_property
+    @lazy
     def folded(self) -> str:
         """`text` as patterns see it: one blank between words, invisible characters gone, lookalikes plain."""
         return folded(self.text, self.letters)
 
-    @cached_property
+    @lazy
     def letters(self) -> frozenset[str]:
         """Which unusual letters the text has: "invisible", "scripts", "styled" (see plain.py)."""
         return odd_letters(self.text)
 
-    @cached_property
+    @lazy
     def links(self) -> tuple[Link, ...]:
         """The links of text and HTML in order, at most 1000."""
         found = in_text(self.plain)
         room = max(0, MAX_LINKS - len(found))
         return (*found, *self.view.links[:room])
 
-    @cached_property
+    @lazy
     def clickable(self) -> tuple[Link, ...]:
         """The links a reader can open: not images, scripts and the like."""
         return tuple(
             link for link in self.links if link.source != "attribute" or link.tag in ("form", "meta")
         )
 
-    @cached_property
+    @lazy
     def linked(self) -> frozenset[str]:
         """The hosts of clickable links and their registrable domains."""
         return frozenset([*self.hosts, *(link.domain for link in self.hosts.values())])
 
-    @cached_property
+    @lazy
     def hosts(self) -> dict[str, Link]:
         """The hosts of clickable links, each with the first link that leads there, in order."""
         found: dict[str, Link] = {}
@@ -265,12 +265,12 @@ class Mail:
                 found.setdefault(link.host, link)
         return found
 
-    @cached_property
+    @lazy
     def opens_no_host(self) -> bool:
         """Whether a clickable link leads to no host: mailto:, data: and their kind."""
         return any(not link.host for link in self.clickable)
 
-    @cached_property
+    @lazy
     def attachments(self) -> tuple[Attachment, ...]:
         """Every leaf that is not shown as text."""
         out = []
@@ -283,21 +283,21 @@ class Mail:
             out.append(Attachment(name, part.filenames, part.media_type, kind, len(part.data), part.data))
         return tuple(out)
 
-    @cached_property
+    @lazy
     def contents(self) -> Contents:
         """What the attached archives hold, opened under caps."""
         return open_all(self.attachments)
 
     # -- faults ------------------------------------------------------------------------------------
 
-    @cached_property
+    @lazy
     def malformed(self) -> str:
         """Why no two programs would agree on this message, as a sentence; "" if they would."""
         if self.ambiguous:
             return self.ambiguous
         return _sentence(self._structure.fault) if self._structure.fault else ""
 
-    @cached_property
+    @lazy
     def ambiguous(self) -> str:
         """Why no two programs would agree on who sends this message; its header alone is read."""
         if self._block.fault:
