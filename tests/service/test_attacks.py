@@ -82,9 +82,10 @@ def raw(house: Relay, *pieces: bytes, wait: float = 5.0) -> bytes:
 
 
 VERBS = (
-    b"EHLO x", b"HELO x", b"NOOP", b"RSET", b"VRFY a", b"HELP", b"EXPN a", b"XCLIENT ADDR=1.2.3.4", b"QUIT now",
-    b"MAIL FROM:<alice@acme.example>", b"MAIL FROM:<> SIZE=5", b"MAIL FROM:<alice@acme.example> BODY=8BITMIME",
-    b"MAIL FROM:<alice@acme.example> SMTPUTF8 RET=HDRS", b"RCPT TO:<bob@partner.example>", b"RCPT TO:<nobody@>",
+    b"EHLO x", b"HELO x", b"NOOP", b"RSET", b"VRFY a", b"HELP", b"EXPN a", b"QUIT now",
+    b"XCLIENT ADDR=1.2.3.4", b"MAIL FROM:<alice@acme.example>", b"MAIL FROM:<> SIZE=5", b"RCPT TO:<nobody@>",
+    b"MAIL FROM:<alice@acme.example> BODY=8BITMIME", b"RCPT TO:<bob@partner.example>",
+    b"MAIL FROM:<alice@acme.example> SMTPUTF8 RET=HDRS",
     b"RCPT TO:<bob@partner.example> NOTIFY=NEVER ORCPT=rfc822;x", b"DATA", b"BDAT 5\r\nhello", b"BDAT 0 LAST",
     b"BDAT 9 LAST\r\nhello\r\n", b"BDAT 99999999999", b"BDAT -1", b"AUTH PLAIN", b"AUTH LOGIN", b"*",
     b"AUTH PLAIN AGEAYg==", b"STARTTLS x", b".", b"..", b"\x00", b"\xff\xfe", b"\r", b"\n", b"", b" ",
