@@ -24,7 +24,7 @@ SOURCES = frozenset({"sa", "csdmc", "openbmc", "usrp"})
 
 
 #: Taken off the log-odds: these corpora are old or technical, and a stranger's mail is like neither.
-DOUBT = 1.35
+DOUBT = 1.6
 
 
 def model_of(examples: Iterable[Example]) -> Model:

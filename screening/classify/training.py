@@ -27,7 +27,7 @@ ENOUGH_TO_CALIBRATE = 100
 #: positives, and examples that the base was made of would make the odds too sure.
 ENOUGH_ALONE = 1000
 #: Taken off the measured log-odds: a good message held costs more than a bad one let through.
-CAUTION = 0.33
+CAUTION = 0.1
 #: slope and offset where nothing could be measured: the border itself is 0, one margin is odds of 55 : 1
 UNTESTED = (4.0, 0.0)
 FOLDS = 3

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from screening.classify import model as models
-from screening.classify.features import SLOTS
+from screening.classify.features import GROUPS, SLOTS
 from screening.classify.model import GENERATIONS, Model, ModelError
 
 
@@ -125,5 +125,6 @@ def test_damaged_bytes_never_raise_anything_else(noise: bytes, at: int) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(0, SLOTS - 1), max_size=50))
 def test_the_margin_does_not_depend_on_the_order_of_tokens(slots: list[int]) -> None:
-    forward = MANY.margin_of([slots, [], [], [], [], []])
-    assert forward == MANY.margin_of([slots[::-1], [], [], [], [], []])
+    rest: list[list[int]] = [[] for _ in GROUPS[1:]]
+    forward = MANY.margin_of([slots, *rest])
+    assert forward == MANY.margin_of([slots[::-1], *rest])
