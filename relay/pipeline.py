@@ -206,7 +206,7 @@ class Pipeline:
             code = 554 if "threshold" in decision.numbers else 550
             return replies.make(code, "7.1", self._refused(transaction.id, decision, verdict))
         if not self.store.healthy:
-            return replies.LOCAL_PROBLEM
+            return replies.LOCAL_PROBLEM if self.forwarder.outbox.room_for(0) else replies.DISK_FULL
         return None
 
     def _refused(self, number: str, decision: Decision[Action], verdict: Verdict) -> str:

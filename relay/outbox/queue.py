@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from policies.retry import Schedule
@@ -85,6 +86,8 @@ class Outbox:
         self.reports = reports_of(config, keyring)
         self.spool = self.reports.spool
         self.spool.prepare()
+        if store.sqlite and store.url.database:
+            self.spool.beside = (Path(store.url.database).parent,)
         self.ledger = Ledger(store, keyring, self.spool, self.reports)
         self.deliverer = Deliverer(self.ledger, pool, routes, metrics, config.outbox.concurrency)
         self.deliverer.hold_for = self.hold_for
@@ -170,6 +173,8 @@ class Outbox:
         """Make file and row durable, in this order, and return the id of what is now in the outbox."""
         if not self.spool.healthy:
             raise StoreError("the spool does not keep what it is given")
+        if not self.spool.room_for(row.size):
+            raise Full("no room for what waits")
         if parcel.answer_key:
             self.doubts.cast(parcel.answer_key)
         sealed = None if row.in_file else self.spool.seal(row.id, parcel.pieces)

@@ -10,7 +10,6 @@ import asyncio
 import errno
 import os
 import secrets
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 PURPOSE = "outbox body"
 #: Up to here a body is a row: many are committed by one fsync.
 ROW_BYTES = 64 << 10
-#: So much must stay free besides what comes in.
+#: So much must stay free besides what comes in, or the 20th part of a small disk.
 RESERVE_BYTES = 64 << 20
 #: After a failed fsync nothing is promised for so long (the kernel may have dropped the pages).
 DISTRUST_SECONDS = 30.0
@@ -55,6 +54,8 @@ class Spool:
         self._monotonic = monotonic_now
         self._distrusted_until = 0.0
         self._room: tuple[float, int] = (-1.0, 0)
+        #: folders that must have room too: that of the database, where it is a file
+        self.beside: tuple[Path, ...] = ()
 
     def prepare(self) -> None:
         """Make the folder, readable by its owner only; StoreError if it cannot be used."""
@@ -74,12 +75,10 @@ class Spool:
         now = self._monotonic()
         if now - self._room[0] > _ROOM_SECONDS:
             try:
-                place = os.statvfs(self.folder)
+                self._room = (now, min(_free(folder) for folder in (self.folder, *self.beside)))
             except OSError:
                 return False
-            free = place.f_bavail * place.f_frsize if place.f_favail or not place.f_files else 0
-            self._room = (now, min(free, shutil.disk_usage(self.folder).free))
-        return self._room[1] >= size * 3 // 2 + min(RESERVE_BYTES, self._room[1] // 20)
+        return self._room[1] > size * 3 // 2
 
     def seal(self, number: str, pieces: Sequence[bytes]) -> bytes:
         """Return the body encrypted for the message of this id, and for no other."""
@@ -158,6 +157,13 @@ class Spool:
                 _unlink(path)
             else:
                 yield path.name
+
+
+def _free(folder: Path) -> int:
+    """Return the bytes that may be used, none where no more files can be made; OSError."""
+    place = os.statvfs(folder)
+    reserve = min(RESERVE_BYTES, place.f_blocks * place.f_frsize // 20)
+    return place.f_bavail * place.f_frsize - reserve if place.f_favail or not place.f_files else 0
 
 
 def _sync_folder(folder: Path) -> None:

@@ -132,6 +132,7 @@ class Client:
         with contextlib.ExitStack() as failed:
             plain = socket.create_connection(relay.address("submissions"), SECONDS)
             failed.callback(plain.close)
+            self.address: tuple[str, int] = plain.getsockname()
             self._talk = relay.trust().wrap_socket(plain)
             failed.callback(self._talk.close)
             self._reader = self._talk.makefile("rb")

@@ -15,7 +15,7 @@ from tests.service.faults.campaign import WINDOWS, Campaign
 from tests.service.faults.stores import Postgres, Sqlite
 
 if TYPE_CHECKING:
-    from tests.service.faults.campaign import Store
+    from tests.service.faults.site import Store
 
 
 def main() -> int:

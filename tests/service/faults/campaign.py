@@ -7,28 +7,25 @@ holds. One kill falls into several windows, because several messages were on the
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import signal
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from tests.service.faults.book import Book
 from tests.service.faults.load import Load
-from tests.service.faults.stores import Remains
-from tests.service.faults.upstream import Upstream
-from tests.service.faults.warm import Starter, WarmRelay
-from tests.service.harness import Relay, until
+from tests.service.faults.site import Site
+from tests.service.faults.warm import Starter
+from tests.service.harness import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from tests.service.faults.book import Entry
+    from tests.service.faults.site import Store
+    from tests.service.faults.stores import Remains
 
 WINDOWS = {
     "DU-11": "between MAIL and 354",
@@ -45,39 +42,19 @@ WINDOWS = {
 PATIENCE_SECONDS = 4.0
 #: Between two kills so many messages get their answer at least.
 ANSWERS = 6
-DRAIN_SECONDS = 120
 
 
-class Store(Protocol):
-    """What a campaign needs of a store."""
-
-    name: str
-    url: str
-
-    def remains(self) -> Remains: ...
-    def stalled(self) -> AbstractContextManager[None]: ...
-    def kill_after_commit(self, group: int) -> None: ...
-    def calm(self) -> None: ...
-    def age_leases(self) -> None: ...
-    def waiting(self) -> int: ...
-
-
-class Campaign:
+class Campaign(Site):
     """One daemon, one store, one schedule."""
 
     def __init__(self, home: Path, store: Store, *, seed: int, workers: int = 1, sessions: int = 6) -> None:
-        self.store = store
-        self.dice = random.Random(seed)  # noqa: S311 - a schedule of faults that can be repeated
-        self.book = Book()
-        self.upstream = Upstream(self.book)
-        # several workers are programs that are started, not forked
         self._starter = Starter() if workers == 1 else None
-        self.relay = WarmRelay(home, self._starter) if self._starter else Relay(home)
+        super().__init__(home, store, workers=workers, starter=self._starter)
+        self.dice = random.Random(seed)  # noqa: S311 - a schedule of faults that can be repeated
         self.hits: Counter[str] = Counter(dict.fromkeys(WINDOWS, 0))
         self.aimed: Counter[str] = Counter()
         self.kills = 0
         self.doubled = 0
-        self.aside = 0
         self._workers = workers
         self._struck = threading.Event()
         self._release = threading.Event()
@@ -85,18 +62,7 @@ class Campaign:
         #: how far each client was at the last kill; a broken connection goes on taking bytes for a while
         self._phases: dict[int, str] = {}
         self._at_work: tuple[set[int], set[int], set[int]] = (set(), set(), set())
-        self._prepare()
         self.load = Load(self.relay, self.book, sessions, seed)
-
-    def _prepare(self) -> None:
-        relay = self.relay
-        relay.init()
-        text = relay.config.read_text().replace('"sqlite:///gatepost.db"', f'"{self.store.url}"')
-        relay.config.write_text(text.replace("workers = 1 ", f"workers = {self._workers} "))
-        relay.configure("outbox", 'first_retry = "200ms"\nlongest_retry = "1s"\nconcurrency = 10')
-        server = f"127.0.0.1:{self.upstream.port}"
-        relay.run("customer", "add", "acme", "--server", server, "--mode", "observe")
-        relay.account("alice@acme.example", "acme")
 
     # --- the schedule
 
@@ -282,44 +248,12 @@ class Campaign:
         self.load.let_in()
         self._flow(ANSWERS)
         self.load.end()
-        self.store.age_leases()
-        left = self._drain()
-        aside = [row["id"] for row in self.relay.rows("outbox", "list")]
-        self.aside = len(aside)
-        if aside:  # they were on their way at three kills: staff let them go on
-            self.relay.run("outbox", "retry", *aside)
-            left += self._drain()
-        assert self.relay.stop() == 0
-        self._age_files()
-        self.relay.start()
-        until(lambda: not self._bodies(), seconds=10)
-        assert self.relay.stop() == 0
-        remains = self.store.remains()
-        return left + remains.faults + self.book.broken(remains.waits, remains.reports)
-
-    def _drain(self) -> list[str]:
-        """Wait until nothing waits any more."""
-        with contextlib.suppress(AssertionError):
-            until(lambda: not self.store.waiting(), seconds=DRAIN_SECONDS)
-        left = self.store.waiting()
-        return [f"{left} messages still wait, and nothing is in their way"] if left else []
-
-    def _bodies(self) -> set[str]:
-        return {path.name for path in (self.relay.folder / "spool").rglob("*") if path.is_file()}
-
-    def _age_files(self) -> None:
-        """Let an hour pass for files: then what a dead process left behind may go."""
-        for path in (self.relay.folder / "spool").rglob("*"):
-            if path.is_file():
-                os.utime(path, (0, 0))
+        return self.settle()
 
     def close(self) -> None:
         """End everything that runs."""
-        if self.relay.process is not None:
-            self.relay.kill()
-            self.relay.wait_for_death()
+        super().close()
         self.load.end()
-        self.upstream.close()
         if self._starter:
             self._starter.close()
 

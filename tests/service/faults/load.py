@@ -77,42 +77,43 @@ class Load:
             if broken is not None and dice.random() < AGAIN:
                 entry, broken = broken, None
                 self.book.again(entry)
-                self._send(client, entry)
+                submit(self.book, client, entry)
             while self._open.is_set() and not self._ended.is_set():
                 entry = self.book.new(dice.choice(self.kinds), large=dice.random() < LARGE)
-                self._send(client, entry)
+                submit(self.book, client, entry)
             entry = None
         if entry is not None and entry.phase != "answered":
             self.book.answered(entry, b"")
             return entry
         return broken
 
-    def _send(self, client: Client, entry: Entry) -> None:
-        """Send one message; ConnectionError when there is no answer."""
-        at = self.book.at
-        at(entry, "mail")
-        answer = self._said(client.say(b"MAIL FROM:<%s>" % SENDER.encode()))
-        for one in entry.people:
-            if answer.startswith(b"250"):
-                at(entry, "rcpt")
-                answer = self._said(client.say(b"RCPT TO:<%s>" % one.encode()))
-        if answer.startswith(b"250"):
-            answer = self._said(client.say(b"DATA"))
-        if answer.startswith(b"354"):
-            wire = entry.raw.replace(b"\r\n.", b"\r\n..")
-            at(entry, "text")
-            client.send(wire[: len(wire) // 2])
-            at(entry, "half")
-            client.send(wire[len(wire) // 2 :])
-            client.send(b".\r\n")
-            at(entry, "dot")
-            answer = self._said(client.reply())
-        self.book.answered(entry, answer)
-        if not answer.startswith(b"250"):
-            raise ConnectionError("begin anew after a refusal")
 
-    @staticmethod
-    def _said(answer: bytes) -> bytes:
-        if not answer.endswith(b"\r\n"):
-            raise ConnectionError
-        return answer
+def submit(book: Book, client: Client, entry: Entry) -> None:
+    """Send one message and note its end; ConnectionError without an answer, and after a refusal."""
+    at = book.at
+    at(entry, "mail")
+    answer = _said(client.say(b"MAIL FROM:<%s>" % SENDER.encode()))
+    for one in entry.people:
+        if answer.startswith(b"250"):
+            at(entry, "rcpt")
+            answer = _said(client.say(b"RCPT TO:<%s>" % one.encode()))
+    if answer.startswith(b"250"):
+        answer = _said(client.say(b"DATA"))
+    if answer.startswith(b"354"):
+        wire = entry.raw.replace(b"\r\n.", b"\r\n..")
+        at(entry, "text")
+        client.send(wire[: len(wire) // 2])
+        at(entry, "half")
+        client.send(wire[len(wire) // 2 :])
+        client.send(b".\r\n")
+        at(entry, "dot")
+        answer = _said(client.reply())
+    book.answered(entry, answer)
+    if not answer.startswith(b"250"):
+        raise ConnectionError("begin anew after a refusal")
+
+
+def _said(answer: bytes) -> bytes:
+    if not answer.endswith(b"\r\n"):
+        raise ConnectionError
+    return answer

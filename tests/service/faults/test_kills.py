@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.postgres import Server, postgres_server
 from tests.service.faults.campaign import WINDOWS, Campaign
 from tests.service.faults.stores import Postgres, Sqlite
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["postgres_server"]
+    from tests.postgres import Server
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 

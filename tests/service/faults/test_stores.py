@@ -1,0 +1,186 @@
+"""DU-23…26 and DU-37: the store locked, damaged, gone or cut off under the real daemon, and brought back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+import threading
+import time
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.service.faults.load import Load
+from tests.service.faults.site import Site
+from tests.service.faults.stores import Postgres, Sqlite
+from tests.service.harness import until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.postgres import Server
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+
+
+def ready(site: Site) -> int:
+    """Return the status of /readyz."""
+    host, port = site.relay.address("http")
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}/readyz", timeout=20) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_du_23_a_lock_of_another_process_costs_451_in_time_and_nobody_else(on_sqlite: Site) -> None:
+    with on_sqlite.client() as client, on_sqlite.client() as other:
+        with on_sqlite.store.stalled():
+            began = time.monotonic()
+            answers: list[bytes] = []
+            sending = threading.Thread(target=lambda: answers.append(on_sqlite.send(client, "later")[0]))
+            sending.start()
+            while sending.is_alive():
+                asked = time.monotonic()
+                assert other.say(b"NOOP").startswith(b"250")
+                assert time.monotonic() - asked < 2, "the event loop stands still"
+                sending.join(0.5)
+            assert answers[0].startswith(b"451")
+            assert time.monotonic() - began < 14
+            until(lambda: ready(on_sqlite) == 503, seconds=10)
+        until(lambda: ready(on_sqlite) == 200, seconds=10)
+    with on_sqlite.client() as client:
+        assert on_sqlite.send(client, "later")[0].startswith(b"250")
+    assert on_sqlite.settle() == []
+
+
+def test_du_24_a_missing_table_is_451_and_red_until_it_is_back(on_sqlite: Site) -> None:
+    with on_sqlite.client() as client:
+        assert on_sqlite.send(client, "now")[0].startswith(b"250")
+        with contextlib.closing(sqlite3.connect(on_sqlite.relay.folder / "gatepost.db")) as database:
+            database.execute("ALTER TABLE outbox_body RENAME TO elsewhere")
+            answer, _ = on_sqlite.send(client, "later")
+            assert answer.startswith(b"451"), answer
+            assert ready(on_sqlite) == 503
+            # what could be handed on is not taken either: its record would be lost
+            assert on_sqlite.send(client, "now")[0].startswith(b"451")
+            database.execute("ALTER TABLE elsewhere RENAME TO outbox_body")
+        until(lambda: ready(on_sqlite) == 200, seconds=10)
+        assert on_sqlite.send(client, "later")[0].startswith(b"250")
+    assert on_sqlite.settle() == []
+
+
+def test_du_24_a_damaged_database_is_said_and_promises_nothing(on_sqlite: Site) -> None:
+    site = on_sqlite
+    with site.client() as client:
+        assert site.send(client, "now")[0].startswith(b"250")
+    assert site.relay.stop() == 0
+    database = site.relay.folder / "gatepost.db"
+    whole = database.read_bytes()
+    database.write_bytes(whole[:4096] + bytes(len(whole) - 4096))
+    done = site.relay.run("check", check=False)
+    assert done.returncode != 0
+    with pytest.raises(AssertionError, match="serve did not start"):
+        site.relay.start()
+    site.relay.wait_for_death()
+    assert "Traceback" not in site.relay.log()
+    database.write_bytes(whole)
+    site.relay.start()
+    with site.client() as client:
+        assert site.send(client, "later")[0].startswith(b"250")
+    assert site.settle() == []
+
+
+def test_du_25_postgresql_gone_under_load_and_back(on_postgres: Site, postgres_server: Server) -> None:
+    site = on_postgres
+    load = Load(site.relay, site.book, sessions=4, seed=5)
+    load.let_in()
+    try:
+        until(lambda: len(site.book.entries) > 20)
+        postgres_server.stop()
+        gone = len(site.book.entries)
+        until(lambda: sum(e.answers[-1:] == [] for e in site.book.entries[gone:]) + refused(site, gone) > 3)
+        until(lambda: ready(site) == 503, seconds=20)
+        postgres_server.start()
+        until(lambda: ready(site) == 200, seconds=10)
+        back = len(site.book.entries)
+        until(lambda: any(entry.promised for entry in site.book.entries[back:]), seconds=10)
+    finally:
+        load.end()
+    assert site.settle() == []
+
+
+def refused(site: Site, since: int) -> int:
+    return sum(answer.startswith(b"4") for e in site.book.entries[since:] for answer in e.answers)
+
+
+def test_du_26_a_connection_cut_after_its_commit_was_sent_keeps_the_promise(on_postgres: Site) -> None:
+    """The database committed and could not say so: the message is looked up, and taken once."""
+    site = on_postgres
+    assert isinstance(site.store, Postgres)
+    with site.client() as client, psycopg.connect(site.store.url, autocommit=True) as connection:
+        # the note about the login goes first: else its commit is the one that is cut
+        until(lambda: connection.execute(b"SELECT 1 FROM login_event").fetchall(), seconds=10)
+        site.store.kill_after_commit(0)
+        answers: list[bytes] = []
+        sending = threading.Thread(target=lambda: answers.append(site.send(client, "later")[0]))
+        sending.start()
+        try:
+            cut = b"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+            until(lambda: connection.execute(cut).fetchall(), seconds=20)
+        finally:
+            site.store.calm()
+        sending.join(30)
+        assert answers[0].startswith(b"250"), answers
+    assert site.settle() == []
+
+
+def test_du_37_a_copy_taken_under_load_goes_on_elsewhere(
+    on_sqlite: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """All that waited in the copy is delivered there; what had left before it is not sent again."""
+    site, copy = on_sqlite, tmp_path_factory.mktemp("copies") / "copy"
+    load = Load(site.relay, site.book, sessions=4, seed=6)
+    load.let_in()
+    try:
+        until(lambda: len(site.book.entries) > 20)
+        site.relay.run("backup", str(copy))
+        until(lambda: len(site.book.entries) > 40)
+    finally:
+        load.end()
+    site.relay.kill()
+    site.relay.wait_for_death()
+    move(site, copy, tmp_path_factory.mktemp("elsewhere"))
+    then = site.store.remains()
+    before = {entry.number: entry.copies.copy() for entry in site.book.entries}
+    site.relay.start()
+    site.store.age_leases()
+    assert site.drain() == []
+    assert site.relay.stop() == 0
+    for entry in site.book.entries:
+        waited = then.waits.get(entry.number, set())
+        more = {one for one in entry.people if entry.copies[one] > before[entry.number][one]}
+        assert more == waited & set(entry.good)
+        assert all(entry.copies[one] <= before[entry.number][one] + 1 for one in entry.people)
+
+
+def move(site: Site, copy: Path, elsewhere: Path) -> None:
+    """Bring a copy back on another machine: its configuration, the keys, and nothing else of the old one."""
+    assert isinstance(site.store, Sqlite)
+    old = site.relay.folder
+    (elsewhere / "gatepost.toml").write_bytes((old / "gatepost.toml").read_bytes())
+    (elsewhere / "keys").mkdir()
+    for key in (old / "keys").iterdir():
+        place = elsewhere / "keys" / key.name
+        place.write_bytes(key.read_bytes())
+        place.chmod(0o600)
+    site.relay.folder, site.relay.config = elsewhere, elsewhere / "gatepost.toml"
+    site.store.home = elsewhere
+    assert json.loads((copy / "manifest.json").read_text())["files"]
+    site.relay.run("restore", str(copy), "--check")
+    site.relay.run("restore", str(copy))
