@@ -62,6 +62,7 @@ class Campaign(Site):
         #: how far each client was at the last kill; a broken connection goes on taking bytes for a while
         self._phases: dict[int, str] = {}
         self._at_work: tuple[set[int], set[int], set[int]] = (set(), set(), set())
+        store.watch()
         self.load = Load(self.relay, self.book, sessions, seed)
 
     # --- the schedule

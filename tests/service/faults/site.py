@@ -34,6 +34,7 @@ class Store(Protocol):
 
     def remains(self) -> Remains: ...
     def stalled(self) -> AbstractContextManager[None]: ...
+    def watch(self) -> None: ...
     def kill_after_commit(self, group: int) -> None: ...
     def calm(self) -> None: ...
     def age_leases(self) -> None: ...
@@ -75,8 +76,11 @@ class Site:
     def send(self, client: Client, kind: str, *, large: bool = False) -> tuple[bytes, Entry]:
         """Send one message; return the answer that ended it, and its entry."""
         entry = self.book.new(kind, large=large)
-        with contextlib.suppress(ConnectionError):
+        try:
             submit(self.book, client, entry)
+        except ConnectionError:
+            if entry.answers:
+                client.say(b"RSET")
         return entry.answers[-1] if entry.answers else b"", entry
 
     def drain(self) -> list[str]:

@@ -93,8 +93,7 @@ class Sqlite:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        command = [sys.executable, "-m", "tests.service.faults.watcher", str(home / "gatepost.db-shm")]
-        self._watcher = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=ROOT)
+        self._watcher: subprocess.Popen[str] | None = None
 
     def remains(self) -> Remains:
         """Read a copy: opening the database itself would repair it before the daemon does."""
@@ -114,8 +113,14 @@ class Sqlite:
         finally:
             connection.close()
 
+    def watch(self) -> None:
+        """Get ready to `kill_after_commit`."""
+        command = [sys.executable, "-m", "tests.service.faults.watcher", str(self.home / "gatepost.db-shm")]
+        self._watcher = subprocess.Popen(command, stdin=subprocess.PIPE, text=True, cwd=ROOT)
+
     def kill_after_commit(self, group: int) -> None:
         """Kill the processes of a group right after the next commit, before anybody is told of it."""
+        assert self._watcher is not None
         assert self._watcher.stdin is not None
         self._watcher.stdin.write(f"{group}\n")
         self._watcher.stdin.flush()
@@ -136,9 +141,10 @@ class Sqlite:
 
     def close(self) -> None:
         """End the watcher."""
-        assert self._watcher.stdin is not None
-        self._watcher.stdin.close()
-        self._watcher.wait(10)
+        if self._watcher is not None:
+            assert self._watcher.stdin is not None
+            self._watcher.stdin.close()
+            self._watcher.wait(10)
 
 
 class Postgres:
@@ -172,6 +178,9 @@ class Postgres:
             connection.execute(f"SET lock_timeout = '{_STALL_SECONDS}'".encode())
             connection.execute(b"LOCK TABLE outbox IN EXCLUSIVE MODE")
             yield
+
+    def watch(self) -> None:
+        """Get ready to `kill_after_commit`: nothing to do."""
 
     def kill_after_commit(self, _group: int) -> None:
         """Let commits become durable and their answers wait: for a standby that does not exist."""
