@@ -19,6 +19,7 @@ from relay.commands import (
     policy,
     reports,
     rules,
+    screen,
     setup,
     suppressions,
     unread,
@@ -45,7 +46,7 @@ def main(context: click.Context, path: Path) -> None:
 for _command in (
     setup.init, setup.check, setup.serve, copies.backup, copies.restore,
     customers.customer, customers.server, accounts.account, accounts.credential,
-    mail.screen, mail.learn, rules.rules, identity.identity,
+    screen.screen, mail.learn, rules.rules, identity.identity,
     outbox.outbox, held.held, policy.policy, emergency.brake, emergency.bypass,
     reports.feedback, reports.reporter, reports.dkim, reports.explain, reports.audit_log,
     people.people, people.token, suppressions.suppressions,

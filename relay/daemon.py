@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 import uvloop
 
-from relay import building, clock, scrape, sweep
+from relay import building, clock, collector, scrape, sweep
 from relay import config as configuration
 from relay.authentication import Authentication
 from relay.binding import address_of, bind
@@ -208,6 +208,7 @@ class Daemon:
                 await self._http.accepting.wait()
             gc.collect()
             gc.freeze()  # what is here now stays: no later collection has to look at it
+            collector.spare()
             self._say_ready(sockets)
             await self._stop.wait()
             await self._drain()

@@ -1,0 +1,189 @@
+"""`screen`: judge messages without sending them."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from policies import acceptance
+from relay import building, clock, collector
+from relay.commands.context import Context, fail, json_option, pass_context, reporting_errors
+from relay.store import accounts
+from screening.mail import Envelope, Mail
+from screening.rules.identity import identity_fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from policies.acceptance import Action
+    from policies.decision import Decision
+    from relay.model import Account
+    from screening.screen import Screen
+    from screening.verdict import Verdict
+
+_COLOURS = {"deliver": "green", "tag": "yellow", "hold": "magenta", "refuse": "red", "defer": "cyan"}
+_MOST_BYTES = 64 << 20
+#: fewer files are judged sooner than further processes start
+_WORTH_PROCESSES = 400
+_CHUNK = 50
+_SHOWN_TIMES = 8
+
+
+def files_in(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files, folders walked in order."""
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(file for file in path.rglob("*") if file.is_file())
+        else:
+            yield path
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Judges files by one configuration and writes down what came of it."""
+
+    screen: Screen
+    thresholds: acceptance.Thresholds
+    account: Account | None
+    as_json: bool
+    times: bool
+
+    def lines(self, files: Sequence[Path]) -> tuple[str, list[str]]:
+        """Return what is to be printed about files, and a sentence for each that cannot be read."""
+        out: list[str] = []
+        unreadable: list[str] = []
+        for file in files:
+            try:
+                with file.open("rb") as stream:
+                    raw = stream.read(_MOST_BYTES)
+            except OSError as error:
+                unreadable.append(f"{file}: {error.strerror}")
+                continue
+            verdict, decision = self._judged(raw)
+            if self.as_json:
+                out.append(_json(file, verdict, decision.action))
+            else:
+                out.extend(_text(file, verdict, decision))
+            if self.times:
+                out.extend(_times(verdict))
+        return "".join(f"{line}\n" for line in out), unreadable
+
+    def _judged(self, raw: bytes) -> tuple[Verdict, Decision[Action]]:
+        if b"\r\n" not in raw[:4096]:
+            raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+        login = self.account.login if self.account else None
+        mail = Mail(Envelope("", "", "", "", login, "", (), clock.now()), raw)
+        verdict = self.screen.offline(mail, timed=self.times)
+        fault = verdict.malformed
+        if self.account and not fault:
+            fault = identity_fault(mail, self.account.senders, lambda _domain: False)
+        missing = acceptance.Missing(len(verdict.unanswered))
+        return verdict, acceptance.judge(verdict.score, fault, missing, self.thresholds)
+
+
+@click.command()
+@click.argument(
+    "paths", nargs=-1, required=True, metavar="FILE…", type=click.Path(exists=True, path_type=Path)
+)
+@click.option("--login", default=None, help="Judge as if this account sent it, its sender rules included.")
+@click.option("--times", is_flag=True, help="Add how long the stages and the slowest rules took.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 64), default=None, help="Processes; as many as CPUs for many files."
+)
+@json_option
+@pass_context
+@reporting_errors
+def screen(
+    context: Context, paths: tuple[Path, ...], login: str | None, times: bool, jobs: int | None, as_json: bool
+) -> None:
+    """Say what would happen to messages; nothing is sent or recorded.
+
+    Folders are walked. Without --login no rule about accounts applies. --json prints a line per file:
+    {"file","score","action","hits":[{"rule","score","evidence"}],"ms"}.
+    """
+    config = context.config
+    thresholds = acceptance.Thresholds(config.screening.tag, config.screening.hold, config.screening.refuse)
+    account = None
+    if login:
+        with context.read() as tx:
+            account = accounts.account(tx, login)
+    judge = Judge(building.screener(config), thresholds, account, as_json, times and not as_json)
+    collector.spare()
+    files = list(files_in(paths))
+    jobs = jobs or (len(os.sched_getaffinity(0)) if len(files) >= _WORTH_PROCESSES else 1)
+    unreadable = 0
+    hidden = len(files) < _CHUNK or not sys.stderr.isatty() or sys.stdout.isatty()
+    with click.progressbar(length=len(files), label="screened", file=sys.stderr, hidden=hidden) as bar:
+        for count, text, faults in _judged(judge, files, jobs):
+            click.echo(text, nl=False)
+            if faults:
+                click.echo("\n".join(faults), err=True)
+            unreadable += len(faults)
+            bar.update(count)
+    if unreadable:
+        fail(f"{unreadable} unreadable")
+
+
+def _judged(judge: Judge, files: Sequence[Path], jobs: int) -> Iterator[tuple[int, str, list[str]]]:
+    """Yield how many files were judged, what to print and what could not be read, in the files' order."""
+    chunk = _CHUNK if len(files) > _CHUNK else 1
+    chunks = [files[start : start + chunk] for start in range(0, len(files), chunk)]
+    if jobs == 1:
+        yield from ((len(part), *judge.lines(part)) for part in chunks)
+        return
+    # forked: the rules are there already, and memory that nobody changes is shared
+    fork = multiprocessing.get_context("fork")
+    with ProcessPoolExecutor(jobs, mp_context=fork, initializer=_serve, initargs=(judge,)) as pool:
+        for part, (text, faults) in zip(chunks, pool.map(_lines, chunks), strict=True):
+            yield len(part), text, faults
+
+
+#: in a process that judges for another one: by what
+_judges: list[Judge] = []
+
+
+def _serve(judge: Judge) -> None:
+    _judges[:] = [judge]
+
+
+def _lines(files: Sequence[Path]) -> tuple[str, list[str]]:
+    return _judges[0].lines(files)
+
+
+def _json(file: Path, verdict: Verdict, action: Action) -> str:
+    fields = {
+        "file": str(file),
+        "score": verdict.score,
+        "action": str(action),
+        "hits": verdict.as_json(),
+        "ms": round(verdict.milliseconds, 3),
+    }
+    return json.dumps(fields, ensure_ascii=False)
+
+
+def _text(file: Path, verdict: Verdict, decision: Decision[Action]) -> Iterator[str]:
+    action = str(decision.action)
+    name = click.style(action, fg=_COLOURS[action], bold=True)
+    yield f"{name:<8} {verdict.score:6.2f}  {file}  ({decision.reason})"
+    for hit in sorted(verdict.hits, key=lambda hit: -abs(hit.score)):
+        yield f"   {hit.score:+6.2f}  {hit.rule:<28} {hit.evidence}"
+    for check in verdict.unanswered:
+        yield f"        ?  {check:<28} gave no answer"
+
+
+def _times(verdict: Verdict) -> Iterator[str]:
+    stages = ("patterns", "checks", "conditions")
+    rules = sorted(
+        ((spent, name) for name, spent in verdict.timings.items() if name not in stages), reverse=True
+    )
+    spent = [(name, verdict.timings.get(name, 0.0)) for name in stages]
+    yield "   " + ", ".join(f"{name} {span:.3f} ms" for name, span in spent)
+    yield "   slowest: " + ", ".join(f"{name} {span:.3f} ms" for span, name in rules[:_SHOWN_TIMES])

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from relay.cli import main
+
+MAIL = "From: Anna <anna@acme.example>\nTo: bob@shop.example\nSubject: {}\n\nSee you on {}.\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("relay")
+    (made / "gatepost.toml").write_text("")
+    mails = made / "mails"
+    mails.mkdir()
+    for number in range(120):
+        (mails / f"{number:03}.eml").write_text(MAIL.format(f"Lunch {number}", f"day {number}"))
+    return made
+
+
+def screen(folder: Path, *arguments: str) -> str:
+    done = CliRunner().invoke(main, ["-c", str(folder / "gatepost.toml"), "screen", *arguments])
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_many_files_are_judged_in_parallel_and_told_in_order(folder: Path) -> None:
+    def told(*arguments: str) -> list[dict[str, object]]:
+        rows = [json.loads(line) for line in screen(folder, "--json", *arguments).splitlines()]
+        return [{name: value for name, value in row.items() if name != "ms"} for row in rows]
+
+    mails = folder / "mails"
+    alone, together = told("--jobs", "1", str(mails)), told("--jobs", "2", str(mails))
+    assert [row["file"] for row in alone] == [str(file) for file in sorted(mails.iterdir())]
+    assert together == alone
+
+
+def test_times_of_stages_and_rules_are_shown_when_asked_for(folder: Path) -> None:
+    file = str(folder / "mails" / "000.eml")
+    assert "slowest: " in screen(folder, "--times", file)
+    assert "slowest: " not in screen(folder, file)
+
+
+def test_a_link_to_nothing_is_no_file_and_a_file_given_twice_is_judged_twice(folder: Path) -> None:
+    gone = folder / "mails" / "gone.eml"
+    gone.symlink_to(folder / "nowhere")
+    try:
+        rows = screen(folder, "--json", str(folder / "mails"), str(folder / "mails" / "000.eml")).splitlines()
+    finally:
+        gone.unlink()
+    assert len(rows) == 121
