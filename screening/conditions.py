@@ -46,6 +46,18 @@ def gates(condition: str, rules: Container[str]) -> tuple[frozenset[str], ...]:
     return tuple(found)
 
 
+def _openers(steps: Sequence[tuple[Rule, Any, tuple[frozenset[str], ...]]]) -> frozenset[str] | None:
+    names: set[str] = set()
+    for rule, _, needed in steps:
+        if rule.when or rule.words or rule.domains:
+            names.add(rule.id)
+        elif needed:
+            names |= needed[0]
+        else:
+            return None
+    return frozenset(names)
+
+
 class Conditions:
     """The compiled conditions of a ruleset; `faults` says what is wrong with them."""
 
@@ -61,6 +73,8 @@ class Conditions:
         self._steps = [
             (rule, program, gates(rule.condition, self._names)) for rule, program in self._ordered(programs)
         ]
+        #: without any of these no condition can hold; None where one can hold by itself
+        self._openers = _openers(self._steps)
         used = frozenset().union(*(names for _, _, names in programs.values()))
         self._facts = tuple(name for name in FACTS if name in used)
         self._rules = tuple(name for name in self._names if name in used)
@@ -113,35 +127,53 @@ class Conditions:
 
     def run(self, mail: Mail, found: dict[str, str]) -> list[str]:
         """Add the rules whose condition holds to `found`; return the names of those that failed."""
+        if self._openers is not None and self._openers.isdisjoint(found):
+            return []
         failed: list[str] = []
-        context: cel.Context | None = None
-        values: dict[str, Any] = {}
+        names = _Names(mail, found, self._facts, self._rules)
         for rule, program, needed in self._steps:
             tested = bool(rule.when or rule.words or rule.domains)
             if tested and rule.id not in found:
                 continue
             holds = False
             if not any(map(found.keys().isdisjoint, needed)):
-                if context is None:
-                    try:
-                        values = {name: FACTS[name].read(mail) for name in self._facts}
-                    except Exception:  # noqa: BLE001 - the rule edge
-                        return [*failed, "conditions"]
-                    values.update({name: name in found for name in self._rules})
-                    context = cel.Context(variables=values)
                 try:
-                    holds = program.execute(context) is True
-                except (RuntimeError, TypeError, ValueError):
+                    holds = program.execute(names.context()) is True
+                except Exception:  # noqa: BLE001 - the rule edge
                     failed.append(rule.id)
             if holds and not tested:
                 found[rule.id] = self._evidence(rule, found)
             elif not holds:
                 found.pop(rule.id, None)
-            if context is not None and rule.id in values and holds != values[rule.id]:
-                values[rule.id] = holds
-                context.add_variable(rule.id, holds)
+            names.tell(rule.id, holds=holds)
         return failed
 
     def _evidence(self, rule: Rule, found: dict[str, str]) -> str:
         named = [name for name in found if name in rule.condition]
         return " + ".join(named[:6]) or rule.why
+
+
+class _Names:
+    """What the conditions on one mail may name; read when the first condition is run."""
+
+    def __init__(self, mail: Mail, found: dict[str, str], facts: Sequence[str], rules: Sequence[str]) -> None:
+        self._mail = mail
+        self._found = found
+        self._facts = facts
+        self._rules = rules
+        self._values: dict[str, Any] = {}
+        self._context: cel.Context | None = None
+
+    def context(self) -> cel.Context:
+        """Return facts and rules by name."""
+        if self._context is None:
+            self._values = {name: FACTS[name].read(self._mail) for name in self._facts}
+            self._values.update({name: name in self._found for name in self._rules})
+            self._context = cel.Context(variables=self._values)
+        return self._context
+
+    def tell(self, rule: str, *, holds: bool) -> None:
+        """Change what later conditions see of a rule."""
+        if self._context is not None and self._values.get(rule, holds) != holds:
+            self._values[rule] = holds
+            self._context.add_variable(rule, holds)

@@ -114,6 +114,6 @@ class Unscreened(Screen):
     def __init__(self) -> None:
         super().__init__(Ruleset((), {}, Conditions(())))
 
-    def offline(self, mail: Mail) -> Verdict:
+    def offline(self, mail: Mail, *, timed: bool = False) -> Verdict:  # noqa: ARG002 - there are no rules
         """Return a verdict without hits."""
         return Verdict(malformed=mail.ambiguous)
