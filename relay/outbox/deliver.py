@@ -9,7 +9,6 @@ not go out twice.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -23,12 +22,13 @@ from relay.model import Mode
 from relay.model import State as Standing
 from relay.outbox.attempt import Outcome, attempt
 from relay.outbox.envelope import WaitingEnvelope
+from relay.outbox.leases import Leases
 from relay.outbox.parcel import Screened, Why
 from relay.outbox.schedule import Servers
 from relay.outbox.spool import BodyLost
 from relay.store import accounts, paces
 from relay.store import outbox as rows
-from relay.store.outbox import URGENT, Claim, Due, Row, State
+from relay.store.outbox import URGENT, Due, Row, State
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
     from relay.metrics import Metrics
     from relay.model import Account, Server
+    from relay.outbox.leases import Leased
     from relay.outbox.ledger import Ledger
     from relay.upstream.pool import Pool
     from relay.upstream.route import Route
 
     Rescreen = Callable[[Row, WaitingEnvelope, bytes, Account], Awaitable[Screened]]
 
-#: A dead worker's messages come back after this long; a living one renews three times as often.
-LEASE = timedelta(seconds=60)
 POLL_SECONDS = 1.0
 DRAIN_SECONDS = 15.0
-AT_ONCE = 50
+#: Messages leased for one server beyond those that it has room for.
+AHEAD = 20
 LARGE_BYTES = 1 << 20
 #: A sender's standing is this old at most; so many senders are remembered.
 SENDER_SECONDS = 0.5
@@ -83,7 +83,7 @@ class Deliverer:
         #: staff have stopped all delivery
         self.braked: Callable[[], bool] = lambda: False
         self.possible_duplicates = 0
-        self._leases: dict[str, float] = {}
+        self.leases = Leases(ledger)
         self._running: set[asyncio.Task[None]] = set()
         self._suspect = False
         self._stopping = False
@@ -100,7 +100,7 @@ class Deliverer:
     async def run(self) -> None:
         """Deliver until cancelled; then what is under way gets a moment to end."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._keep_leases())
+            tasks.create_task(self.leases.keep())
             try:
                 while True:
                     more = await self._guarded(self._round, tasks)
@@ -108,6 +108,7 @@ class Deliverer:
                         await self._pause(POLL_SECONDS)
             except asyncio.CancelledError:
                 self._stopping = True
+                self.leases.give_all_back()
                 if self._running:
                     await asyncio.wait(self._running, timeout=DRAIN_SECONDS)
                 raise
@@ -146,78 +147,72 @@ class Deliverer:
         return True
 
     async def _claim(self, tasks: asyncio.TaskGroup, due: Due) -> int:
-        """Lease and start as many messages for one server as it has room for; return how many."""
+        """Start as many messages for one server as it has room for, leased ahead or now; return how many."""
         async with self._claiming:
+            started = self._start_ready(tasks, due.server_id)
             room = self.servers.room(due.server_id, clock.monotonic())
             only_urgent = due.next_us == URGENT and room <= 0
             if only_urgent:
                 room = self.servers.urgent_room(due.server_id)
-            room = min(room, AT_ONCE - len(self._running))
-            if room <= 0:
-                return 0
-            now_us = micros(self.steady.now())
-            until_us = now_us + LEASE // timedelta(microseconds=1)
-            wanted = Claim(self.ledger.worker, now_us, until_us, room, urgent_only=only_urgent)
-            found = await self.store.write(lambda tx: rows.claim(tx, due.server_id, wanted))
+            if room <= 0 or self.leases.ready(due.server_id):
+                return started
+            # where one message after the other leaves, the next few are leased, and read, in the same breath
+            ahead = AHEAD if due.server_id in self._many and not only_urgent else 0
+            found = await self.leases.claim(due.server_id, room + ahead, urgent_only=only_urgent)
             if len(found) < room:
                 self._many.discard(due.server_id)
             else:
                 self._many.add(due.server_id)
             if due.suspects and not self._suspect and len(found) < room:
-                alone = replace(wanted, limit=1, suspects=True)
-                found += await self.store.write(lambda tx: rows.claim(tx, due.server_id, alone))
-            for row in found:
-                self._start(tasks, row)
-            return len(found)
+                found += await self.leases.claim(due.server_id, 1, urgent_only=only_urgent, suspects=True)
+            if only_urgent:
+                for leased in found:
+                    self._start(tasks, leased)
+                return started + len(found)
+            self.leases.put(due.server_id, found)
+            return started + self._start_ready(tasks, due.server_id)
 
-    def _start(self, tasks: asyncio.TaskGroup, row: Row) -> None:
-        suspect = row.deaths > 0
+    def _start_ready(self, tasks: asyncio.TaskGroup, server_id: int) -> int:
+        """Start what is leased for a server as far as it has room; give the rest back if it is left alone."""
+        started = 0
+        while self.leases.ready(server_id) and self.servers.room(server_id, clock.monotonic()) > 0:
+            self._start(tasks, self.leases.next(server_id))
+            started += 1
+        if not self.servers.running(server_id):
+            self.leases.give_back(server_id)
+        return started
+
+    def _start(self, tasks: asyncio.TaskGroup, leased: Leased) -> None:
+        row, suspect = leased.row, leased.row.deaths > 0
         self._suspect = self._suspect or suspect
-        self._leases[row.id] = clock.monotonic() + LEASE.total_seconds()
         self.servers.started(row.server_id)
-        task = tasks.create_task(self._one(row, urgent=row.next_us == URGENT))
+        task = tasks.create_task(self._one(leased))
         self._running.add(task)
 
         def ended(done: asyncio.Task[None]) -> None:
             self._running.discard(done)
-            self._leases.pop(row.id, None)
+            self.leases.drop(row)
             self.servers.ended(row.server_id)
             if suspect:
                 self._suspect = False
                 self.ledger.wake.set()
-            if row.server_id in self._many and not self._stopping:
+            if self._stopping:
+                return
+            self._start_ready(tasks, row.server_id)
+            if row.server_id in self._many and not self.leases.ready(row.server_id):
                 refill = tasks.create_task(self._guarded(lambda t: self._refill(t, row.server_id), tasks))
                 self._refills.add(refill)
                 refill.add_done_callback(self._refills.discard)
 
         task.add_done_callback(ended)
 
-    async def _keep_leases(self) -> None:
-        while True:
-            await asyncio.sleep(LEASE.total_seconds() / 3)
-            if self._leases:
-                await self._renew(list(self._leases))
-
-    async def _renew(self, mine: list[str]) -> None:
-        until = clock.monotonic() + LEASE.total_seconds()
-        until_us = micros(self.steady.now() + LEASE)
-        try:
-            await self.store.write(lambda tx: rows.extend(tx, self.ledger.worker, mine, until_us))
-        except StoreError:
-            return  # what is not renewed in time may not be sent: see `_may_send`
-        for number in mine:
-            if number in self._leases:
-                self._leases[number] = until
-
-    def _may_send(self, row: Row) -> bool:
-        return clock.monotonic() < self._leases.get(row.id, 0.0)
-
     # --- one message
 
-    async def _one(self, row: Row, *, urgent: bool) -> None:
+    async def _one(self, leased: Leased) -> None:
         """Handle one leased message; whatever happens, its row says what is next."""
+        row = leased.row
         try:
-            await self._deliver(row, urgent=urgent)
+            await self._deliver(leased)
         except asyncio.CancelledError:
             now_us = micros(self.steady.now())
             self.store.write_later(lambda tx: rows.settle(tx, row, next_us=now_us))
@@ -234,7 +229,8 @@ class Deliverer:
             later = micros(self.steady.now() + self.ledger.reports.schedule.first)
             await self.ledger.settle(row, deaths=row.deaths + 1, next_us=later, last="a bug; see the log")
 
-    async def _deliver(self, row: Row, *, urgent: bool) -> None:
+    async def _deliver(self, leased: Leased) -> None:
+        row = leased.row
         if retry.is_poison(row.deaths).action:
             await self.ledger.settle(
                 row, state=State.POISON, last="set aside: workers died while they handled it"
@@ -258,9 +254,9 @@ class Deliverer:
                 return
         if row.size > LARGE_BYTES:
             async with self._large:
-                await self._try(row, envelope, account, server, urgent=urgent)
+                await self._try(leased, envelope, account, server)
         else:
-            await self._try(row, envelope, account, server, urgent=urgent)
+            await self._try(leased, envelope, account, server)
 
     def forget_senders(self) -> None:
         """Read every sender anew: something about one of them has changed."""
@@ -295,11 +291,9 @@ class Deliverer:
             return False  # this is it
         return await self.store.write(lambda tx: _waits_its_turn(tx, row, micros(now)))
 
-    async def _try(
-        self, row: Row, envelope: WaitingEnvelope, account: Account, server: Server, *, urgent: bool
-    ) -> None:
-        started = clock.monotonic()
-        body: bytes | None = await self.ledger.body(row)
+    async def _try(self, leased: Leased, envelope: WaitingEnvelope, account: Account, server: Server) -> None:
+        row, started = leased.row, clock.monotonic()
+        body: bytes | None = await self.ledger.body(row, leased.sealed)
         if envelope.unscreened:
             body = await self._screened(row, envelope, body or b"", account)
         if body is None:
@@ -309,8 +303,8 @@ class Deliverer:
         except ConfigError as error:
             outcome = Outcome(envelope.waiting, unreachable=True, last=str(error))
         else:
-            transaction = self.pool.transaction(route, login=account.login, patient=not urgent)
-            outcome = await attempt(transaction, envelope, body, lambda: self._may_send(row))
+            transaction = self.pool.transaction(route, login=account.login, patient=row.next_us != URGENT)
+            outcome = await attempt(transaction, envelope, body, lambda: self.leases.may_send(row))
         if outcome.unreachable:
             self.servers.failed(row.server_id, clock.monotonic(), self.ledger.chance())
         else:

@@ -7,7 +7,8 @@ import random
 import secrets
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from policies import retry
 from relay import clock
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from relay.store.engine import Store
     from relay.store.outbox import Row
 
+T = TypeVar("T")
+
 RECORD_SECONDS = 1.0
 #: So long before held mail expires its sender hears of it.
 NOTICE = timedelta(days=1)
@@ -56,9 +59,14 @@ class Ledger:
         #: set when there may be something to do at once
         self.wake = asyncio.Event()
         self.chance: Callable[[], float] = random.random
+        #: messages that are over, and who waits until they are deleted
+        self._ends: list[tuple[Row, asyncio.Future[bool]]] = []
+        self._ending: asyncio.Task[None] | None = None
 
-    async def body(self, row: Row) -> bytes:
-        """Return the body of a message; BodyLost if it is gone."""
+    async def body(self, row: Row, sealed: bytes | None = None) -> bytes:
+        """Return the body of a message, `sealed` where it was read with its row; BodyLost if it is gone."""
+        if sealed is not None:
+            return self.spool.open(row.id, sealed)
         if row.in_file:
             return await self.spool.read(row.id)
         sealed = await self.store.query(lambda tx: rows.body(tx, row.id))
@@ -137,12 +145,40 @@ class Ledger:
 
     async def finish(self, row: Row, told: Sequence[tuple[Row, bytes]] = ()) -> None:
         """Delete a message with nothing left to do, then its file."""
-        if await self._written(lambda tx: rows.finish(tx, row) and _add(tx, told)) and row.in_file:
-            await self.spool.drop(row.id)
-        if told:
+        if not told:
+            gone = await self._ended(row)
+        else:
+            gone = await self._written(lambda tx: rows.finish(tx, row) and _add(tx, told))
             self.wake.set()
+        if gone and row.in_file:
+            await self.spool.drop(row.id)
 
-    async def _written(self, work: Callable[[Connection], bool]) -> bool:
+    async def _ended(self, row: Row) -> bool:
+        """Delete a message of which nobody is told, together with those that end meanwhile."""
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._ends.append((row, done))
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end_all())
+        try:
+            return await done
+        except asyncio.CancelledError:
+            self.store.write_later(lambda tx: rows.finish(tx, row))  # before whatever its worker writes now
+            raise
+
+    async def _end_all(self) -> None:
+        """Delete what has ended, while more does, each time all of it in one go."""
+        try:
+            while self._ends:
+                ends, self._ends = self._ends, []
+                ended = [row for row, _ in ends]
+                gone = await self._written(partial(rows.finish_all, ended=ended))
+                for row, done in ends:
+                    if not done.done():
+                        done.set_result(row.id in gone)
+        finally:
+            self._ending = None
+
+    async def _written(self, work: Callable[[Connection], T]) -> T:
         """Write although the store may be away for a while: the fence makes doing it twice harmless."""
         while True:
             try:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from relay.clock import micros, moment
 from relay.errors import RelayError
 from relay.outbox.bounce import Kind
-from relay.outbox.deliver import LEASE
 from relay.outbox.envelope import WaitingEnvelope
+from relay.outbox.leases import LEASE
 from relay.outbox.spool import BodyLost
 from relay.store import answers
 from relay.store import outbox as rows

@@ -288,10 +288,10 @@ class Outbox:
         now_us = micros(self.ledger.steady.now())
 
         def look(tx: Connection) -> None:
-            rows.wake(tx, column, ids, now_us)
-            for account_id in rows.taking_turns(tx, column, ids):
+            paces.wake(tx, column, ids, now_us)
+            for account_id in paces.taking_turns(tx, column, ids):
                 if _standing(tx, account_id) is not Standing.THROTTLED:
-                    rows.wake_turns(tx, account_id, now_us)
+                    paces.wake_turns(tx, account_id, now_us)
                     paces.forget(tx, [account_id])
 
         await self.store.write(look)

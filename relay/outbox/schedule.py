@@ -75,6 +75,11 @@ class Servers:
         server = self._servers.get(server_id)
         return self.at_once - server.running if server else self.at_once
 
+    def running(self, server_id: int) -> int:
+        """Return how many are under way."""
+        server = self._servers.get(server_id)
+        return server.running if server else 0
+
     def started(self, server_id: int) -> None:
         """Count one delivery."""
         self._servers.setdefault(server_id, _Server()).running += 1

@@ -101,6 +101,12 @@ def body(tx: Connection, number: str) -> bytes | None:
     return None if sealed is None else bytes(sealed)
 
 
+def bodies(tx: Connection, numbers: Sequence[str]) -> dict[str, bytes]:
+    """Return the sealed bodies, by id, of those messages whose bodies are rows."""
+    found = tx.execute(_READ_BODIES, {"ids": list(numbers)})
+    return {number: bytes(sealed) for number, sealed in found}
+
+
 def get(tx: Connection, number: str) -> Row | None:
     """Return one message."""
     found = tx.execute(select(*_COLUMNS).where(_table.c.id == number)).mappings().first()
@@ -140,17 +146,20 @@ class Claim:
     limit: int
     suspects: bool = False
     urgent_only: bool = False
+    #: what this worker has still in hand, should its leases have run out while it slept
+    in_hand: Sequence[str] = ()
 
 
 def _claimable(*, suspects: bool) -> Select[str, int]:
     clear = and_(_table.c.deaths == 0, _table.c.worker == "")
+    not_in_hand = _table.c.id.not_in(bindparam("in_hand", expanding=True))
     return (
         select(_table.c.id, _table.c.next_us)
         .where(
             _table.c.state == State.WAITING,
             _table.c.server_id == bindparam("server_id"),
             _table.c.next_us <= bindparam("newest"),
-            ~clear if suspects else clear,
+            and_(~clear, not_in_hand) if suspects else clear,
         )
         .order_by(_table.c.next_us, _table.c.at_us)
         .limit(bindparam("most"))
@@ -173,6 +182,15 @@ _LEASE = (
 )
 _FINISH = delete(_table).where(_table.c.id == bindparam("number"), _table.c.fence == bindparam("held"))
 _DROP_BODY = delete(_body).where(_body.c.id == bindparam("number"))
+_FENCES = (
+    select(_table.c.id, _table.c.fence)
+    .where(_table.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(_table.c.id)  # two that lock the same rows do it in the same order
+    .with_for_update()
+)
+_FINISH_MANY = delete(_table).where(_table.c.id.in_(bindparam("ids", expanding=True)))
+_DROP_BODIES = delete(_body).where(_body.c.id.in_(bindparam("ids", expanding=True)))
+_READ_BODIES = select(_body.c.id, _body.c.sealed).where(_body.c.id.in_(bindparam("ids", expanding=True)))
 _READ_BODY = select(_body.c.sealed).where(_body.c.id == bindparam("number"))
 
 
@@ -183,7 +201,9 @@ def claim(tx: Connection, server_id: int, wanted: Claim) -> list[Row]:
     each such return counts one death.
     """
     newest = URGENT if wanted.urgent_only else wanted.now_us
-    chosen = {"server_id": server_id, "newest": newest, "most": wanted.limit}
+    chosen: dict[str, Any] = {"server_id": server_id, "newest": newest, "most": wanted.limit}
+    if wanted.suspects:
+        chosen["in_hand"] = list(wanted.in_hand)
     return _lease(tx, tx.execute(_CLAIM[wanted.suspects], chosen).all(), wanted)
 
 
@@ -214,10 +234,11 @@ def _lease(tx: Connection, found: Sequence[SqlRow[str, int]], wanted: Claim) -> 
     return [replace(rows[number], next_us=next_us) for number, next_us in before.items()]
 
 
-def extend(tx: Connection, worker: str, chosen: Sequence[str], lease_until_us: int) -> int:
-    """Keep this worker's leases on these messages; return how many it still has."""
+def extend(tx: Connection, worker: str, chosen: Sequence[str], lease_until_us: int) -> list[str]:
+    """Keep this worker's leases on these messages; return those that it still has."""
     mine = and_(_table.c.id.in_(chosen), _table.c.worker == worker)
-    return tx.execute(update(_table).where(mine).values(next_us=lease_until_us)).rowcount
+    kept = update(_table).where(mine).values(next_us=lease_until_us).returning(_table.c.id)
+    return list(tx.execute(kept).scalars())
 
 
 def recover(tx: Connection, now_us: int) -> int:
@@ -249,6 +270,17 @@ def finish(tx: Connection, row: Row) -> bool:
     if not row.in_file:
         tx.execute(_DROP_BODY, {"number": row.id})
     return True
+
+
+def finish_all(tx: Connection, ended: Sequence[Row]) -> set[str]:
+    """Delete messages with nothing left to do, many at once; return those that nobody else has now."""
+    fences = {row.id: row.fence for row in ended}
+    held = tx.execute(_FENCES, {"ids": list(fences)}).all()
+    mine = [number for number, fence in held if fences[number] == fence]
+    if mine:
+        tx.execute(_FINISH_MANY, {"ids": mine})
+        tx.execute(_DROP_BODIES, {"ids": mine})
+    return set(mine)
 
 
 def take_over(tx: Connection, number: str, state: str, *, idle_us: int | None = None) -> Row | None:
@@ -354,30 +386,3 @@ def load(tx: Connection) -> Load:
     # ids sort by time, and `+ ''` keeps the index of states out of it
     oldest = select(_table.c.at_us).where(_table.c.state + "" == State.WAITING).order_by(_table.c.id).limit(1)
     return Load(counts(tx), tx.execute(unscreened).scalar_one(), tx.execute(oldest).scalar())
-
-
-def wake(tx: Connection, column: str, ids: Sequence[int], now_us: int) -> int:
-    """Make mail due that waits for a standing: of these accounts, servers or customers (`column`)."""
-    return _wake(tx, _table.c[column].in_(ids), ("paced", "standing"), now_us)
-
-
-def wake_turns(tx: Connection, account_id: int, now_us: int) -> int:
-    """Make mail due that waits for its turn: its account is not throttled any more."""
-    return _wake(tx, _table.c.account_id == account_id, ("turn",), now_us)
-
-
-def _wake(tx: Connection, whose: ColumnElement[bool], reasons: Sequence[str], now_us: int) -> int:
-    waits = and_(
-        _table.c.state == State.WAITING,
-        whose,
-        _table.c.reason.in_(reasons),
-        _table.c.worker == "",
-        _table.c.next_us > now_us,
-    )
-    return tx.execute(update(_table).where(waits).values(next_us=now_us)).rowcount
-
-
-def taking_turns(tx: Connection, column: str, ids: Sequence[int]) -> list[int]:
-    """Return the accounts, of these accounts, servers or customers, whose mail waits for turns."""
-    mine = and_(_table.c.state == State.WAITING, _table.c[column].in_(ids), _table.c.reason == "turn")
-    return list(tx.execute(select(_table.c.account_id).where(mine).distinct()).scalars())

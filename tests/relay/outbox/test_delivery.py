@@ -12,6 +12,7 @@ from relay.errors import StoreError
 from relay.events import DeliveryTried
 from relay.model import Account, Level, Standing, State
 from relay.outbox import hold
+from relay.outbox.leases import Leases
 from relay.outbox.parcel import Screened
 from relay.outbox.queue import Recipient, WaitingEnvelope, Why
 from relay.outbox.spool import BodyLost
@@ -275,8 +276,48 @@ async def test_du_29_a_worker_that_lost_its_lease_writes_nothing(bench: Bench) -
         assert fresh.fence == stale.fence + 1
         assert not rows.settle(tx, stale, attempts=9)
         assert not rows.finish(tx, stale)
-        assert rows.extend(tx, "one", [stale.id], now_us) == 0
+        assert rows.extend(tx, "one", [stale.id], now_us) == []
         assert rows.settle(tx, fresh, attempts=1)
+
+
+async def test_du_29_what_another_worker_took_over_is_not_renewed_and_not_sent(bench: Bench) -> None:
+    for _ in range(2):
+        await bench.outbox.accept(bench.parcel())
+    leases = Leases(bench.outbox.ledger)
+    lost, kept = await leases.claim(bench.account.server.id, 10, urgent_only=False)
+    assert kept.sealed is not None
+    assert [leases.may_send(one.row) for one in (lost, kept)] == [True, True]
+    with bench.store.begin() as tx:
+        assert rows.take_over(tx, lost.row.id, rows.State.WAITING)
+    await leases.renew()
+    assert [leases.may_send(one.row) for one in (lost, kept)] == [False, True]
+    with bench.store.begin() as tx:
+        assert rows.finish_all(tx, [lost.row, kept.row]) == {kept.row.id}
+    assert [row.id for row in waiting(bench)] == [lost.row.id]
+
+
+async def test_a_worker_that_slept_through_its_leases_does_not_begin_again_what_it_has(bench: Bench) -> None:
+    number = await bench.outbox.accept(bench.parcel())
+    leases, other = Leases(bench.outbox.ledger), Leases(bench.outbox.ledger)
+    server = bench.account.server.id
+    assert len(await leases.claim(server, 10, urgent_only=False)) == 1
+    bench.later(timedelta(minutes=10))
+    assert await leases.claim(server, 10, urgent_only=False, suspects=True) == []
+    assert [one.row.id for one in await other.claim(server, 10, urgent_only=False, suspects=True)] == [number]
+
+
+async def test_what_was_leased_ahead_is_given_back_when_the_server_goes(bench: Bench) -> None:
+    for n in range(40):
+        await bench.outbox.accept(bench.parcel(b"X: %d\r\n\r\n" % n))
+    bench.server.answers["RCPT"] = [*[None] * 12, *[DROP] * 40]
+    async with bench.running():
+        await until(lambda: any(row.reason == Why.UNREACHABLE for row in waiting(bench)))
+        await until(lambda: all(row.worker == "" for row in waiting(bench)))
+        left = waiting(bench)
+        sent = {message.data for message in bench.server.messages}
+    assert len(sent) == len(bench.server.messages) == 40 - len(left)
+    assert sum(row.attempts for row in left) <= 6
+    assert all(row.deaths == 0 for row in left)
 
 
 async def test_a_broken_connection_after_the_dot_is_tried_again_later_not_at_once(bench: Bench) -> None:

@@ -23,7 +23,7 @@ from relay.config import Config
 from relay.keyring import Keyring
 from relay.log import Log
 from relay.metrics import Metrics
-from relay.outbox import deliver, overdue, queue
+from relay.outbox import leases, overdue, queue
 from relay.outbox.ledger import Ledger
 from relay.outbox.queue import Outbox, Parcel, Recipient, WaitingEnvelope, Why
 from relay.outbox.report import Reports
@@ -136,7 +136,7 @@ async def main(order: dict[str, Any]) -> None:
 
 def child(order: dict[str, Any]) -> None:
     """Run one order in this process, which may not outlive it."""
-    deliver.LEASE = overdue.LEASE = LEASE  # type: ignore[attr-defined]
+    leases.LEASE = overdue.LEASE = LEASE  # type: ignore[attr-defined]
     order["kill"] = Killer(order["point"], order["nth"])
     order["kill"].lie_in_wait()
     asyncio.run(main(order))
