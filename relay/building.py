@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from relay.metrics import Metrics
     from relay.pipeline import Pipeline
     from relay.store.directory import Directory
-    from relay.store.emergency import Switches
+    from relay.sweep import SwitchWatch
     from screening.screen import Scanner
 
 
@@ -201,9 +201,11 @@ def run_folder(config: Config) -> Path:
     return folder
 
 
-def gate(config: Config, directory: Directory, pipeline: Pipeline, switches: Switches) -> Gate:
+def gate(config: Config, directory: Directory, pipeline: Pipeline, switches: SwitchWatch) -> Gate:
     """Return what says who may send and how much; ConfigError for a policy that cannot be used."""
     buckets = Buckets(run_folder(config) / "rates")
     made = Gate(config, transmission(config), directory, pipeline, switches, buckets)
-    pipeline.conduct.transmission, pipeline.conduct.recipients_24h = made.policy, made.recipients_today
+    conduct = pipeline.conduct
+    conduct.foreign, conduct.bypassed = directory.foreign, switches.bypassed
+    conduct.transmission, conduct.recipients_24h = made.policy, made.recipients_today
     return made

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from relay.errors import ConfigError, Fault
-from relay.model import AccountClass
+from relay.policy_config import PolicyConfig, RatesConfig
 from relay.scanner_config import ScannerConfig
 from relay.section import Section
 from relay.values import (
@@ -21,7 +21,6 @@ from relay.values import (
     Hostname,
     Network,
     PositiveInt,
-    Rate,
     Score,
     Size,
     Workers,
@@ -196,39 +195,6 @@ class UpstreamConfig(Section):
     idle: Duration = Field(parse_duration("60s"), description="an unused connection is kept this long")
     verify_tls: bool = Field(False, description="refuse servers whose certificate does not match")  # noqa: FBT003
     allow_private: tuple[Network, ...] = Field((), description="private networks that customers may name")
-
-
-class Rates(Section):
-    """How much may be sent how fast; off until set."""
-
-    messages: Rate | Literal[""] = Field("", description='of one account, as "1000/1h" (clause 2.1)')
-    recipients: Rate | Literal[""] = Field("", description='of one account, as "5000/1d" (clause 2.2)')
-    server_recipients: Rate | Literal[""] = Field("", description="of all accounts of one mail server (2.3)")
-    customer_recipients: Rate | Literal[""] = Field("", description="of one customer in all (2.4)")
-
-
-class RatesConfig(Rates):
-    """How much may be sent how fast; off until set, here or in the transmission policy."""
-
-    by_class: dict[AccountClass, Rates] = Field(
-        default_factory=dict, description='[rates.by_class.person] messages = "100/1h", over the above'
-    )
-    by_customer: dict[str, Rates] = Field(
-        default_factory=dict, description='[rates.by_customer.NAME] messages = "100/1h", over both'
-    )
-
-
-class PolicyConfig(Section):
-    """Files that decide about accounts."""
-
-    ladder: Path | Literal[""] = Field("", description="empty: the shipped policies/ladder.toml")
-    transmission: Path | Literal[""] = Field(
-        "", description="what senders agree to; empty: the shipped policies/transmission.toml"
-    )
-    support_addresses: tuple[str, ...] = Field((), description="reachable in every standing but closed")
-    identity: Literal["enforce", "flag", "observe"] = Field(
-        "enforce", description="senders must belong to the account"
-    )
 
 
 class Retention(Section):

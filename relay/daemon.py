@@ -10,7 +10,6 @@ import socket
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +41,6 @@ from relay.smtp.listener import Event, Listener
 from relay.smtp.tls import Certificate
 from relay.store import changes, hint
 from relay.store.directory import Directory
-from relay.store.emergency import Name
 from relay.store.engine import Store
 from relay.submission import SubmissionDoor
 from relay.sweep import SwitchWatch
@@ -107,9 +105,7 @@ def compose(config: Config) -> Parts:
     outbox.deliverer.rescreen = pipeline.rescreen
     switches = SwitchWatch(store, metrics)
     gate = building.gate(config, directory, pipeline, switches)
-    pipeline.conduct.foreign = directory.foreign
-    pipeline.conduct.bypassed = partial(switches.on_now, Name.BYPASS)
-    outbox.deliverer.braked = partial(switches.on_now, Name.BRAKE)
+    outbox.deliverer.braked = switches.braked
     authentication = Authentication(config.auth, directory, pool, routes, store, keyring, metrics)
     authentication.load()
     intake = Intake(config, store, keyring, building.ladder(config), metrics)

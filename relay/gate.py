@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
     from policies.decision import Decision
     from policies.transmission import Transmission
-    from relay.config import Config, Rates
+    from relay.config import Config
     from relay.forwarding import Transaction
     from relay.model import Account
     from relay.pipeline import Pipeline
+    from relay.policy_config import Rates
     from relay.smtp.reply import Reply
     from relay.store.directory import Directory
     from relay.store.emergency import Switches

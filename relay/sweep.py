@@ -38,9 +38,13 @@ class SwitchWatch(Switches):
         self._tells = False
         self._told: set[Name] = set()
 
-    def on_now(self, name: Name) -> bool:
-        """Return whether a switch is on at this moment."""
-        return self.on(name, clock.now())
+    def braked(self) -> bool:
+        """Return whether nothing is delivered at this moment."""
+        return self.on(Name.BRAKE, clock.now())
+
+    def bypassed(self) -> bool:
+        """Return whether nothing bites at this moment."""
+        return self.on(Name.BYPASS, clock.now())
 
     def read(self) -> None:
         """Take the switches as they are, and say what changed; StoreError. Blocks."""

@@ -57,6 +57,8 @@ LARGE_AT_ONCE = 3
 STANDING_PAUSE = timedelta(minutes=15)
 #: Between two messages of a throttled sender.
 PACE_US = rates.PACE.interval_ns // 1000
+#: and that of one that has just come back
+HALF_OPEN_US = rates.HALF_OPEN_PACE.interval_ns // 1000
 
 
 class Deliverer:
@@ -276,9 +278,12 @@ class Deliverer:
 
     async def _waits_for_standing(self, row: Row, account: Account) -> bool:
         """Put a message back whose sender may not send now, or not yet; our own notifications always go."""
-        state = account.effective.state
-        if state is Standing.ACTIVE or account.customer.mode is Mode.OBSERVE:
+        state, little = account.effective.state, account.standing.half_open(self.steady.now())
+        pace_us = PACE_US if state is not Standing.ACTIVE else HALF_OPEN_US if little else 0
+        if not pace_us or account.customer.mode is Mode.OBSERVE:
             return False
+        if state is Standing.ACTIVE and row.reason not in (Why.PACED, Why.TURN):
+            return False  # it was taken before, or by its server
         if row.reason in (Why.REPORT, Why.RELEASED):
             return False
         now = self.steady.now()
@@ -289,7 +294,7 @@ class Deliverer:
             return True
         if row.reason == Why.TURN:
             return False  # this is it
-        return await self.store.write(lambda tx: _waits_its_turn(tx, row, micros(now)))
+        return await self.store.write(lambda tx: _waits_its_turn(tx, row, micros(now), pace_us))
 
     async def _try(self, leased: Leased, envelope: WaitingEnvelope, account: Account, server: Server) -> None:
         row, started = leased.row, clock.monotonic()
@@ -350,9 +355,9 @@ class Deliverer:
         )
 
 
-def _waits_its_turn(tx: Connection, row: Row, now_us: int) -> bool:
+def _waits_its_turn(tx: Connection, row: Row, now_us: int, pace_us: int) -> bool:
     """Give a throttled sender's message its turn; False when that is now."""
-    turn_us = paces.reserve(tx, row.account_id, now_us, PACE_US)
+    turn_us = paces.reserve(tx, row.account_id, now_us, pace_us)
     if turn_us <= now_us:
         return False
     rows.settle(tx, row, reason=Why.TURN, next_us=turn_us, last="sender throttled")

@@ -56,11 +56,27 @@ def test_a_steps_own_duration_stands_but_for_returns_that_are_used_up(
     action: str, lasts: str, returns: int, expected: Move, hours: int | None
 ) -> None:
     ladder = parse(STEP.replace("warn", action).replace("fewer", "{duration} / {until}") + f'for = "{lasts}"')
-    step = judge(ladder, Tally(votes=2), StandingNow(automatic_returns_30d=returns), NOW).action
+    decision = judge(ladder, Tally(votes=2), StandingNow(automatic_returns_30d=returns), NOW)
+    step = decision.action
+    assert ("used up" in decision.reason) is (expected is SUSPEND)
     assert (step.action, step.duration) == (expected, timedelta(hours=hours) if hours else None)
     assert step.lifts == (
         "2h / at 2026-11-22 14:00 UTC" if hours else "no set time / when staff reinstate it"
     )
+
+
+def test_a_credential_is_blocked_once_and_beside_whatever_is_stricter() -> None:
+    block = STEP.replace('"one"', '"block"').replace('"warn"', '"block_credential"') + 'for = "1h"\n'
+    stricter = STEP.replace("warn", "suspend").replace(">= 2", ">= 3")
+    ladder = parse(block + stricter)
+    first = judge(ladder, Tally(votes=2), ACTIVE, NOW).action
+    assert (first.action, first.blocks_credential) == (BLOCK, True)
+    both = judge(ladder, Tally(votes=3), ACTIVE, NOW).action
+    assert (both.action, both.blocks_credential, both.applies) == (SUSPEND, True, ("one", "block"))
+    blocked = StandingNow(credential_blocked=True)
+    assert judge(ladder, Tally(votes=2), blocked, NOW).action.action is KEEP
+    left = judge(ladder, Tally(votes=3), blocked, NOW).action
+    assert (left.action, left.blocks_credential, left.applies) == (SUSPEND, False, ("one",))
 
 
 def test_conditions_see_standing_and_class() -> None:

@@ -142,3 +142,20 @@ def test_the_shipped_paces() -> None:
     assert (rates.HALF_OPEN_PACE.amount, rates.HALF_OPEN_PACE.per) == (20, timedelta(hours=1))
     assert rates.half_open_cost(3, 0) == 3
     assert rates.half_open_cost(1, 2) == 9
+
+
+@pytest.mark.parametrize(("amount", "part"), [(0, 0.0), (1, 0.1), (9, 0.9), (10, 1.0)])
+def test_how_full_a_bucket_is(amount: int, part: float) -> None:
+    assert rates.used(taken(amount), TEN, NOW) == pytest.approx(part)
+    assert rates.used(taken(amount), TEN, NOW + timedelta(seconds=100)) == 0.0
+    assert rates.used(taken(10), Limit(5, timedelta(seconds=50)), NOW) == 1.0
+
+
+def test_a_clock_or_a_limit_that_was_set_back_leaves_no_larger_debt_than_the_limit() -> None:
+    late = taken(10, at=NOW + timedelta(days=1))
+    healed = rates.at_most_empty(late, TEN, NOW)
+    assert (left(healed, TEN, NOW), left(healed, TEN, NOW + timedelta(seconds=100))) == (0, 10)
+    assert left(late, TEN, NOW + timedelta(seconds=100)) == 0
+    assert rates.at_most_empty(taken(10), TEN, NOW) == taken(10)
+    assert rates.at_most_empty(taken(3), TEN, NOW) == taken(3)
+    assert timedelta(hours=24) == rates.DAY
