@@ -25,7 +25,7 @@ from relay.commands.context import (
 from relay.errors import NotFound
 from relay.model import AccountClass, Level
 from relay.smtp.auth import Passwords
-from relay.store import accounts, decisions, tallies
+from relay.store import accounts, decisions, logins, tallies
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -210,6 +210,27 @@ def show_account(context: Context, login: str, as_json: bool) -> None:
 
 
 standings.add_commands(account, Level.ACCOUNT)
+
+
+@account.command("logins")
+@click.argument("login")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 10_000), help="Newest first.")
+@json_option
+@pass_context
+@reporting_errors
+def login_history(context: Context, login: str, limit: int, as_json: bool) -> None:
+    """Show when, from where and how an account logged in or failed to; kept as long as retention says."""
+    with context.read() as tx:
+        found = logins.history(tx, accounts.account(tx, login).id, limit)
+    if as_json:
+        emit([
+            {"at": one.at.isoformat(), "from": one.ip, "how": one.mechanism, "ok": one.ok} for one in found
+        ])  # fmt: skip
+        return
+    rows = [
+        (f"{one.at:%Y-%m-%d %H:%M:%S}", one.ip, one.mechanism, "good" if one.ok else "wrong") for one in found
+    ]
+    click.echo("\n".join(table(rows, ("at (UTC)", "from", "how", "result"))))
 
 
 @click.group()
