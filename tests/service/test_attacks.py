@@ -7,16 +7,19 @@ customer's server has seen nothing but whole messages of the account's.
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
+import resource
 import socket
 import statistics
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service.harness import Relay
+from tests.service.harness import Relay, until
 from tests.service.wire import Client, NextHop
 
 if TYPE_CHECKING:
@@ -195,6 +198,32 @@ def test_hundreds_of_silent_and_dripping_clients_delay_nobody(house: Relay) -> N
     finally:
         for talk in talks:
             talk.close()
+
+
+def test_re_27_more_clients_than_files_cost_nothing_and_leave_nothing_behind(house: Relay) -> None:
+    assert house.process is not None
+    pid = house.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    mine = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(2000, mine[1]), mine[1]))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (256, before[1]))
+    talks: list[socket.socket] = []
+    try:
+        talks.extend(socket.create_connection(house.address("submission"), 20) for _ in range(1000))
+        spent, started = cpu_seconds(pid), time.monotonic()
+        until(lambda: time.monotonic() - started > 2)
+        assert cpu_seconds(pid) - spent < 0.5 * (time.monotonic() - started)
+    finally:
+        for talk in talks:
+            talk.close()
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        resource.setrlimit(resource.RLIMIT_NOFILE, mine)
+    until(lambda: greeted(house), seconds=20)
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def test_au_03_nobody_learns_from_the_time_who_exists(house: Relay) -> None:
