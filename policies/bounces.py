@@ -27,7 +27,7 @@ def suppress(verified_at: Iterable[datetime], now: datetime) -> Decision[Suppres
     """
     fresh = sorted(one for one in verified_at if now - SUPPRESSED_FOR < one <= now)
     numbers = {"hard_bounces_30d": len(fresh)}
-    if len(fresh) < 2 or fresh[-1] - fresh[0] < APART:
+    if not fresh or fresh[-1] - fresh[0] < APART:
         return Decision(Suppress.NO, "", numbers)
     until = fresh[-1] + SUPPRESSED_FOR
     reason = f"this address bounced {len(fresh)} times within 30 days; tried again after {until:%Y-%m-%d}"

@@ -58,15 +58,14 @@ class Day:
 class Cohorts:
     """One account's mail by the day on which it was sent; only what was sent after `counted_from` counts."""
 
-    __slots__ = ("_days", "_fresh", "_numbers", "_today", "counted_from")
+    __slots__ = ("_days", "_numbers", "_today", "counted_from")
 
     def __init__(self, counted_from: datetime | None = None) -> None:
         self.counted_from = counted_from
         self._days: dict[date, Day] = {}
-        #: the sums as of `_today`, while they are `_fresh`
+        #: the sums as of `_today`; None: to be summed again
         self._numbers: dict[str, int] = {}
-        self._today = date.min
-        self._fresh = False
+        self._today: date | None = None
 
     def sent(self, at: datetime, relayed: int, to_reporters: int) -> None:
         """Count relayed recipients, and those of them at domains whose reporters tell of complaints."""
@@ -74,20 +73,20 @@ class Cohorts:
         day = self._day(sent_on)
         day.relayed += relayed
         day.to_reporters += to_reporters
-        if self._fresh and sent_on == self._today:  # the common case: nothing has to be summed again
+        if sent_on == self._today:  # the common case: nothing has to be summed again
             for name in ("relayed_30d", "relayed_7d"):
                 self._numbers[name] += relayed
             for name in ("relayed_to_reporters", "relayed_to_reporters_7d"):
                 self._numbers[name] += to_reporters
         else:
-            self._fresh = False
+            self._today = None
 
     def voted(self, vote: Voted) -> None:
         """Count a complaint once; one about mail that no longer counts, or that was taken back, is none."""
         if not self._counts(vote.sent_at):
             return
         day, key = self._day(vote.sent_at.date()), (vote.message, vote.voter)
-        self._fresh = False
+        self._today = None
         if vote.taken_back:
             day.taken_back.add(key)
         elif vote.listed:
@@ -100,22 +99,22 @@ class Cohorts:
         """Count a bounce of mail that still counts."""
         if self._counts(bounce.sent_at):
             self._day(bounce.sent_at.date()).hard_bounces += 1
-            self._fresh = False
+            self._today = None
 
     def start_anew(self, now: datetime) -> None:
         """Forget what was sent so far: a reinstatement, an automatic return or a blocked credential."""
         self._days.clear()
-        self._fresh = False
+        self._today = None
         self.counted_from = now
 
     def numbers(self, now: datetime) -> dict[str, int]:
         """Return the cohort numbers of a tally."""
         today = now.date()
-        if not self._fresh or today != self._today:
+        if today != self._today:
             for gone in [one for one in self._days if one <= today - MONTH]:
                 del self._days[gone]
             self._numbers = self._sums(today)
-            self._today, self._fresh = today, True
+            self._today = today
         return self._numbers
 
     def _sums(self, today: date) -> dict[str, int]:

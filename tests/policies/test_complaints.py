@@ -187,3 +187,12 @@ def test_a_flood_of_one_reporter_waits_for_staff(
     assert decision.numbers == {"votes_1h": votes_1h, "usual_votes_1h": usual, "limit": limit}
     flood = f"{votes_1h} votes within an hour, at most {limit} count"
     assert decision.reason == (flood if expected is Heed.REVIEW else "")
+
+
+def test_of_two_reporters_of_one_vote_the_first_by_name_stands_in_any_order() -> None:
+    for order in ("ab", "ba"):
+        cohorts = Cohorts()
+        for reporter in order:
+            cohorts.voted(vote(reporter=reporter))
+        cohorts.voted(vote("n", reporter="a"))
+        assert (cohorts.numbers(NOW)["votes"], cohorts.numbers(NOW)["reporters"]) == (2, 1), order
