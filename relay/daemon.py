@@ -106,6 +106,7 @@ def compose(config: Config) -> Parts:
     switches = SwitchWatch(store, metrics)
     gate = building.gate(config, directory, pipeline, switches)
     outbox.deliverer.braked = switches.braked
+    pipeline.familiar.load()
     authentication = Authentication(config.auth, directory, pool, routes, store, keyring, metrics)
     authentication.load()
     intake = Intake(config, store, keyring, building.ladder(config), metrics)
@@ -258,12 +259,15 @@ class Daemon:
     def _heard(self, heard: Sequence[changes.Change]) -> None:
         """Forget suppressions that changed, and read the customers' keys again; files, so off the loop."""
         self.parts.submission.recipients.heard(heard)
+        self.parts.pipeline.familiar.heard(heard)
         kinds, now_us = {change.kind for change in heard}, clock.micros(clock.now())
         for change in heard:
             if change.kind in changes.STANDINGS:
                 self.parts.metrics.propagation.observe(max(now_us - change.at_us, 0) / 1e6)
         if changes.SWITCH in kinds:
             self._load(self.parts.switches.read)
+        if changes.CAMPAIGN in kinds:
+            self._load(self.parts.pipeline.familiar.load)
         if changes.DKIM in kinds:
             self._load(self.parts.customers.load)
         if kinds & {changes.SERVER, changes.CUSTOMER}:

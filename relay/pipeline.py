@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING
 
 from policies.acceptance import Action
 from policies.decision import Decision
+from policies.habits import Act
 from policies.transmission import Enforce
 from relay import clock, forwarding
 from relay.conduct import Conduct, program
 from relay.events import MessageHandled
+from relay.familiar import Familiar
 from relay.forwarding import Stamped
 from relay.outbox.parcel import Screened
 from relay.smtp import reply as replies
@@ -37,6 +39,7 @@ from screening.verdict import Hit, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from relay.config import Config
     from relay.forwarding import Forwarder, Transaction
@@ -62,8 +65,9 @@ class Handling:
     mail: Mail
     verdict: Verdict
     decision: Decision[Action]
-    body_hash: bytes
-    message_id_hash: bytes
+    act: Act
+    body_hash: bytes = b""
+    message_id_hash: bytes = b""
     reply: Reply = replies.LOCAL_PROBLEM
     #: forwarded, queued, held, refused or deferred
     outcome: str = "deferred"
@@ -92,6 +96,7 @@ class Pipeline:
         self.journal = Batch(store)
         self.correspondents = Correspondents(store)
         self.conduct = Conduct(config, forwarder.metrics)
+        self.familiar = Familiar(store, forwarder.metrics)
         #: where a client is, as ISO 3166; "" where nobody knows
         self.country: Callable[[str], str] = lambda _address: ""
 
@@ -106,9 +111,10 @@ class Pipeline:
         if known := await self._first_answer(transaction.answer_key):
             return known
         verdict = await self._screened(mail, since + forwarding.SCREEN_SECONDS - started)
-        verdict = self.conduct.identified(transaction.account, mail, verdict)
+        act = _act(mail, transaction.received_at)
+        verdict = self._weighed(transaction.account, mail, verdict, act)
         decision = self.conduct.decide(transaction.account, verdict)
-        handling = Handling(mail, verdict, decision, body_hash, message_id_hash)
+        handling = Handling(mail, verdict, decision, act, body_hash, message_id_hash)
         handling.stages_ms["screen"] = forwarding.elapsed_ms(started)
         if refusal := self._refusal(transaction, handling):
             handling.reply, handling.outcome = refusal, "deferred" if refusal.temporary else "refused"
@@ -133,6 +139,11 @@ class Pipeline:
         except Exception as error:  # noqa: BLE001 - a bug in screening loses nothing and lets nothing through
             self.metrics.bug("screening", error)
             return Verdict(unanswered=("patterns", "bug"))
+
+    def _weighed(self, account: Account, mail: Mail, verdict: Verdict, act: Act) -> Verdict:
+        """Add to what was found in the message what is known of its sender and of messages like it."""
+        verdict = self.conduct.identified(account, mail, verdict)
+        return self.familiar.judge(account, mail, verdict, act) if self.config.screening.enabled else verdict
 
     def _envelope(self, session: Session, transaction: Transaction) -> Envelope:
         account = transaction.account
@@ -243,9 +254,9 @@ class Pipeline:
             leaves_from=_hosts(account), signed_as=partial(self.stamper.signed_as, account),
         )  # fmt: skip
         mail = Mail(envelope, body)
-        verdict = self.conduct.identified(
-            account, mail, await self._screened(mail, forwarding.SCREEN_SECONDS)
-        )
+        act = _act(mail, at)
+        verdict = await self._screened(mail, forwarding.SCREEN_SECONDS)
+        verdict = self._weighed(account, mail, verdict, act)
         decision = self.conduct.decide(account, verdict)
         if decision.action is Action.DEFER:
             return Screened("later", reason=decision.reason)
@@ -257,7 +268,7 @@ class Pipeline:
         self.store.write_later(lambda tx: journal.amend(tx, row.id, **found))
         if decision.action is Action.REFUSE:
             return Screened("refuse", reason=self._refused(row.id, decision, verdict))
-        pieces = await self.stamp(account, Handling(mail, verdict, decision, b"", b""))
+        pieces = await self.stamp(account, Handling(mail, verdict, decision, act))
         return Screened(
             "hold" if decision.action is Action.HOLD else "deliver",
             pieces, decision.reason, verdict.score, verdict.as_json(),
@@ -269,6 +280,7 @@ class Pipeline:
         self.journal.add(row)
         if row.relayed:
             transaction.relayed = True
+            self.familiar.sent(transaction.account, row.recipient_count)
             self.correspondents.wrote(transaction.account, row.recipient_hashes, row.at)
         self.metrics.emit(
             MessageHandled(
@@ -310,14 +322,20 @@ class Pipeline:
             ),
             body_hash=handling.body_hash,
             message_id_hash=handling.message_id_hash,
-            client_network=_network(session.peer_ip),
+            fingerprint=mail.fingerprint,
+            client_network=handling.act.network,
             unanswered=list(verdict.unanswered),
             ruleset=verdict.ruleset,
             stages={stage: round(span, 3) for stage, span in handling.stages_ms.items()},
             country=self.country(session.peer_ip),
-            program=program(mail),
+            program=handling.act.program,
             counts={"refusals": 1} if self.conduct.tells(handling.decision) else {},
         )
+
+
+def _act(mail: Mail, at: datetime) -> Act:
+    envelope = mail.envelope
+    return Act(at, _network(envelope.peer_ip), program(mail), len(envelope.recipients))
 
 
 def _hosts(account: Account) -> tuple[str, ...]:

@@ -1,60 +1,61 @@
 """Near-duplicate fingerprints: mails of one campaign differ in a few of 64 bits, others in about half.
 
-SimHash over three-word shingles of the folded text, digits and long codes taken out. Fingerprints hold no
-text; a known one can be looked up within a few bits and be forgotten again.
+SimHash over pairs of neighbouring long words at the start of the folded text, without what has a capital or a
+digit: names and numbers that differ from copy to copy. Fingerprints hold no text; a known one can be found
+within a few bits and be forgotten again.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable
+from array import array
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from heapq import nsmallest
+from itertools import pairwise
 from typing import Generic, TypeVar
 from zlib import crc32
-
-from screening.mail import Mail
 
 #: Fewer shingles say nothing about a campaign ("Thanks, see you then").
 LEAST_SHINGLES = 12
 #: Of longer texts these many shingles with the smallest hashes are taken, so that additions matter little.
-SAMPLE = 192
+SAMPLE = 48
+#: Letters of a long word; of texts with so few words all of them are taken.
+LONG = 6
+SHORT = 80
 #: Fingerprints of one campaign differ in at most this many bits.
-NEAR_BITS = 6
-MAX_CHARACTERS = 32_000
+NEAR_BITS = 7
+MAX_CHARACTERS = 1200
 
-_WORD = re.compile(r"[^\W\d_]{2,20}")
-_LANE_BITS = 16
-#: one lane of 16 bits for each of 8 bits: summing these counts all bits of many hashes at once
-_SPREAD = tuple(sum(((byte >> bit) & 1) << (bit * _LANE_BITS) for bit in range(8)) for byte in range(256))
+#: one lane of 8 bits for each bit of a byte: summing these counts all bits of many hashes at once
+_SPREAD = tuple(sum(((byte >> bit) & 1) << (bit * 8) for bit in range(8)) for byte in range(256))
+_LANES = 0x0101010101010101
+_GATHER = 0x0102040810204080
+_MIX, _ALL = 0x9E3779B97F4A7C15, (1 << 64) - 1
 _BANDS = 8
 
 T = TypeVar("T", bound=Hashable)
 
 
-def fingerprint(mail: Mail) -> int:
-    """Return the 64-bit fingerprint of what the mail says, 0 where it says too little."""
-    return of_text(f"{mail.subject} {mail.folded[:MAX_CHARACTERS]}")
-
-
 def of_text(text: str) -> int:
-    """Return the 64-bit SimHash of a text, 0 where it is too short to say anything."""
-    words = _WORD.findall(text[:MAX_CHARACTERS].lower())
-    shingles = {" ".join(words[at : at + 3]).encode() for at in range(len(words) - 2)}
-    if len(shingles) < LEAST_SHINGLES:
+    """Return the 64-bit SimHash of a text, 0 where it is too short to say anything; about 50 µs at most."""
+    start = text[:MAX_CHARACTERS].replace(",", " ").replace(".", " ")
+    words = [word for word in start.split() if word.islower() and word.isalpha()]
+    if len(words) <= LEAST_SHINGLES:  # letters without cases, or all capitals
+        words = [word for word in start.lower().split() if word.isalpha()]
+    if len(words) > SHORT:
+        words = [word for word in words if len(word) >= LONG]
+    pairs = set(map(" ".join, pairwise(words)))
+    count = len(pairs)
+    if count < LEAST_SHINGLES:
         return 0
-    hashed = ((crc32(shingle), shingle) for shingle in shingles)
-    chosen = nsmallest(SAMPLE, hashed) if len(shingles) > SAMPLE else list(hashed)
-    lanes = [0] * 8
-    for low, shingle in chosen:
-        value = (crc32(shingle, 0x9E3779B9) << 32 | low).to_bytes(8, "little")
-        for index, byte in enumerate(value):
-            lanes[index] += _SPREAD[byte]
-    half, mask, result = len(chosen) / 2, (1 << _LANE_BITS) - 1, 0
-    for index, lane in enumerate(lanes):
-        for bit in range(8):
-            if (lane >> (bit * _LANE_BITS)) & mask > half:
-                result |= 1 << (index * 8 + bit)
+    hashes: Iterable[int] = map(crc32, "\n".join(pairs).encode().split(b"\n"))
+    if count > SAMPLE:
+        hashes, count = sorted(hashes)[:SAMPLE], SAMPLE
+    data = array("Q", [(value * _MIX) & _ALL for value in hashes]).tobytes()
+    # in each lane the top bit becomes whether more than half of the hashes have that bit
+    majority, result = (127 - count // 2) * _LANES, 0
+    for place in range(8):
+        lanes = (sum(map(_SPREAD.__getitem__, data[place::8])) + majority) >> 7 & _LANES
+        result |= (lanes * _GATHER >> 56 & 0xFF) << (8 * place)
     return result or 1
 
 
@@ -72,9 +73,12 @@ class Match(Generic[T]):
 
 
 class Campaigns(Generic[T]):
-    """Known fingerprints by label, at most `limit` of them (the oldest go first); not shared by threads."""
+    """Known fingerprints by label, at most `limit` of them (the oldest go first); not shared by threads.
 
-    def __init__(self, limit: int = 100_000) -> None:
+    A look-up among 10,000 costs about 20 µs.
+    """
+
+    def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit
         self._labels: dict[int, T] = {}
         self._bands: dict[tuple[int, int], set[int]] = {}
@@ -104,15 +108,19 @@ class Campaigns(Generic[T]):
                 del self._bands[band]
 
     def nearest(self, value: int) -> Match[T] | None:
-        """Return the nearest known campaign within 6 bits, None if there is none."""
+        """Return the nearest known campaign within 7 bits, None if there is none."""
         if not value:
             return None
-        near: set[int] = set()
+        best, bits = 0, NEAR_BITS + 1
         for band in _bands(value):  # 8 bands of 8 bits: what differs in at most 7 bits shares one
-            near |= self._bands.get(band, set())
-        best = min(near, key=lambda known: (distance(known, value), known), default=0)
-        bits = distance(best, value)
-        return Match(self._labels[best], bits) if best and bits <= NEAR_BITS else None
+            for known in self._bands.get(band, ()):
+                differ = (value ^ known).bit_count()
+                if differ < bits:
+                    best, bits = known, differ
+        return Match(self._labels[best], bits) if best else None
+
+    def __iter__(self) -> Iterator[tuple[int, T]]:
+        return iter(self._labels.items())
 
 
 def _bands(value: int) -> list[tuple[int, int]]:

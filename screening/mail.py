@@ -16,6 +16,7 @@ from screening.address import Mailbox, parse
 from screening.attachments import Attachment, Contents, open_all
 from screening.charset import decode, decode_words
 from screening.fields import Block, Field, read
+from screening.fingerprint import of_text
 from screening.html import HtmlView, view
 from screening.lazy import lazy
 from screening.links import MAX_LINKS, Link, in_text, registrable
@@ -231,6 +232,11 @@ class Mail:
     def folded(self) -> str:
         """`text` as patterns see it: one blank between words, invisible characters gone, lookalikes plain."""
         return folded(self.text, self.letters)
+
+    @lazy
+    def fingerprint(self) -> int:
+        """64 bits that copies of one campaign have nearly in common; 0 where the text says too little."""
+        return of_text(self.folded)
 
     @lazy
     def letters(self) -> frozenset[str]:

@@ -16,7 +16,7 @@ from relay.model import AccountClass
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import Fate, WaitingEnvelope
 from relay.outbox.parcel import Why
-from relay.store import accounts, audit, journal, paces, suppression
+from relay.store import accounts, audit, campaigns, journal, paces, suppression
 from relay.store import outbox as rows
 from relay.store.outbox import Row, State
 
@@ -74,6 +74,7 @@ def release(tx: Connection, deed: Deed, reports: Reports, ids: Sequence[str]) ->
             done.skipped.append(number)
             continue
         done.ids.append(number)
+        campaigns.acquit(tx, deed.now, number)
         envelope = _without_suppressed(tx, deed.now, reports, row)
         if not envelope.waiting:
             rows.finish(tx, row)
@@ -158,6 +159,8 @@ def delete(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:
         if row is None or not rows.finish(tx, row):
             done.skipped.append(number)
             continue
+        if row.state == State.HELD:
+            campaigns.condemn(tx, deed.now, number)
         done.ids.append(number)
         done.files += [number] if row.in_file else []
         done.deleted.append(row)

@@ -26,6 +26,8 @@ PAGE = 1000
 DOMAIN, REPORTER, DKIM, SWITCH, STAFF = "domain", "reporter", "dkim", "switch", "staff"
 #: a customer's suppressed recipients changed; an account has reports to judge (the keys are ids)
 SUPPRESSION, JUDGE = "suppression", "judge"
+#: a text became known as spam, or is forgotten; what was learned of an account was erased (the key is its id)
+CAMPAIGN, HABITS = "campaign", "habits"
 
 
 @dataclass(frozen=True, slots=True)

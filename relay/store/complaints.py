@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from relay.clock import micros, moment
 from relay.errors import NotFound
 from relay.model import AccountClass, Grade
-from relay.store import schema
+from relay.store import campaigns, schema
 from relay.store.schema import bounce as _bounce
 from relay.store.schema import complaint as _complaint
 from relay.store.schema import vote as _vote
@@ -137,7 +137,10 @@ def merge(tx: Connection, now: datetime, votes: Iterable[Vote]) -> int:
         else:
             row = (_vote.c.message_id == vote.message_id) & (_vote.c.voter == vote.voter)
             tx.execute(update(_vote).where(row).values(**values))
-        grown += _counting(tx, vote) - before
+        more = _counting(tx, vote) - before
+        if vote.grade is Grade.A:
+            campaigns.complained(tx, now, vote.message_id, more)
+        grown += more
     return grown
 
 

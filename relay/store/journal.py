@@ -57,6 +57,8 @@ class JournalRow:
     #: 32 bytes a recipient: Keyring.recipient_hash, then Keyring.domain_hash
     recipients: bytes = b""
     body_hash: bytes | None = None
+    #: 64 bits that copies of one text have nearly in common; 0: it says too little
+    fingerprint: int = 0
     message_id_hash: bytes | None = None
     client_network: str = ""
     unanswered: Sequence[str] = ()
@@ -160,6 +162,7 @@ def amend(tx: Connection, identifier: str, **values: Any) -> None:
 _COLUMNS = (
     *("id", "account_id", "customer_id", "at_us", "action", "outcome", "score", "hits", "malformed"),
     *("reply_code", "reply_text", "size", "recipient_count", "recipients", "body_hash", "message_id_hash"),
+    "fingerprint",
     *("client_network", "unanswered", "ruleset", "stages"),
 )
 
@@ -182,6 +185,7 @@ def _values(row: JournalRow) -> tuple[Any, ...]:
         row.recipients,
         row.body_hash,
         row.message_id_hash,
+        row.fingerprint - (1 << 64) if row.fingerprint >> 63 else row.fingerprint,
         clean(row.client_network),
         json_text(row.unanswered),
         row.ruleset,
@@ -281,4 +285,5 @@ def complained(tx: Connection) -> frozenset[str]:
 
 def _row(row: RowMapping) -> JournalRow:
     known = {name: row[name] for name in JournalRow.__slots__ if name in row}
+    known["fingerprint"] &= (1 << 64) - 1
     return JournalRow(at=moment(row["at_us"]), **known)

@@ -36,6 +36,7 @@ def _overdue(now: datetime, retention: Retention) -> Iterator[tuple[Table, Colum
     yield schema.message, schema.message.c.at_us < journal
     yield schema.tally, schema.tally.c.bucket_us < micros(now - TALLIES)
     yield schema.network, schema.network.c.last_us < micros(now - TALLIES)
+    yield schema.campaign, schema.campaign.c.last_us < journal
     yield schema.correspondent, schema.correspondent.c.last_us < journal
     yield schema.appeal, schema.appeal.c.closed_us < micros(now - retention.reports)
     yield schema.cohort, schema.cohort.c.day < micros(now - max(COHORTS, retention.journal)) // _DAY_US

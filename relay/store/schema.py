@@ -209,6 +209,8 @@ message = Table(
     # 32 bytes a recipient: its keyed hash, then its domain's
     Column("recipients", LargeBinary, nullable=False),
     Column("body_hash", LargeBinary),
+    # 64 bits that copies of one text have nearly in common, as a signed number; 0: it says too little
+    _number("fingerprint"),
     Column("message_id_hash", LargeBinary),
     _words("client_network"),
     _json("unanswered", "[]"),
@@ -255,6 +257,27 @@ correspondent = Table(
     _moment("first_us"),
     _moment("last_us"),
     sqlite_with_rowid=False,
+)
+
+# What was learned of an account before this moment was erased.
+habit = Table(
+    "habit",
+    metadata,
+    Column("account_id", BigInteger, primary_key=True, autoincrement=False),
+    _moment("since_us"),
+)
+
+# Texts that people complained about, or that staff deleted as spam; fingerprints only.
+campaign = Table(
+    "campaign",
+    metadata,
+    Column("fingerprint", BigInteger, primary_key=True, autoincrement=False),
+    Column("source", Words, nullable=False),
+    _number("reports"),
+    _words("message_id"),
+    Column("account_id", BigInteger, nullable=False, index=True),
+    _moment("first_us"),
+    _moment("last_us", index=True),
 )
 
 # What was relayed on a day (whole days since 1970 UTC) to a recipient domain: the denominator of rates.

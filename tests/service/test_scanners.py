@@ -12,7 +12,7 @@ import pytest
 
 from tests.screening.scanners import daemons
 from tests.service.harness import Relay, until
-from tests.service.test_main_job import ALICE, BOB, message
+from tests.service.test_main_job import ALICE, BOB, message, reload
 from tests.zones import SERVFAIL, Zones
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.service.harness import CustomerServer
 
 pytestmark = pytest.mark.service
+GTUBE = "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
 
 @pytest.fixture
@@ -131,3 +132,39 @@ def test_a_sender_that_receivers_will_refuse_is_flagged_and_explained(
         mended = dict(table, **{"acme.example TXT": ['"v=spf1 ip4:192.0.2.0/24 -all"']})
         zones.records = mended
         assert relay.json("identity", ALICE)["outlook"]["passes"] is True
+
+
+def test_what_staff_deleted_as_spam_is_known_whoever_sends_it_until_it_is_forgotten(
+    start: Callable[[str], Relay], customer: CustomerServer
+) -> None:
+    words = (
+        "we are pleased to offer garden tools seeds and pots at half the price until friday evening come "
+        "to our shop in the old town or order on our pages we deliver within two days to your door and take "
+        "back what you do not like without any question at all kind regards from all at the garden centre "
+    )
+    relay = start("")
+    relay.run("customer", "add", "other", "--server", f"127.0.0.1:{customer.port}")
+    relay.account("eve@other.example", "other")
+    held = message(text=f"{words}\nEICAR {GTUBE}")
+    relay.configure("screening", "refuse = 100.0\nscores = { gtube = 8.0 }")
+    reload(relay)
+    with relay.client(ALICE) as client:
+        client.send_message(held)
+    (row,) = relay.rows("held", "list")
+    relay.run("held", "delete", row["id"], "--reason", "spam")
+    (known,) = until(lambda: relay.rows("campaigns", "list"))
+    assert (known["source"], known["in_force"], known["login"]) == ("staff", True, ALICE)
+
+    def rules_of_eve() -> list[str]:
+        seen = len(relay.events("message"))
+        with relay.client("eve@other.example") as client:
+            client.send_message(message(sender="eve@other.example", text=f"{words}\nDear Anna 4711"))
+        return list(until(lambda: relay.events("message")[seen:])[0]["rules"])
+
+    until(lambda: "known_spam" in rules_of_eve(), seconds=20)
+    relay.run("campaigns", "forget", known["fingerprint"])
+    until(lambda: "known_spam" not in rules_of_eve(), seconds=20)
+    shown = relay.json("habits", "show", ALICE)
+    assert shown["abstains"] == "known for less than 14 days"
+    relay.run("habits", "forget", ALICE)
+    assert relay.json("habits", "show", ALICE)["networks"] == {}

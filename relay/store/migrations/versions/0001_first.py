@@ -70,6 +70,19 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_table(
+        "campaign",
+        sa.Column("fingerprint", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("reports", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("message_id", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("first_us", sa.BigInteger(), nullable=False),
+        sa.Column("last_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("fingerprint", name=op.f("pk_campaign")),
+    )
+    op.create_index(op.f("ix_campaign_account_id"), "campaign", ["account_id"], unique=False)
+    op.create_index(op.f("ix_campaign_last_us"), "campaign", ["last_us"], unique=False)
+    op.create_table(
         "change",
         sa.Column(
             "seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False
@@ -172,6 +185,12 @@ def upgrade() -> None:
         op.f("ix_decision_level_subject_id_at_us"), "decision", ["level", "subject_id", "at_us"], unique=False
     )
     op.create_table(
+        "habit",
+        sa.Column("account_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("since_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_habit")),
+    )
+    op.create_table(
         "login_event",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("account_id", sa.BigInteger(), nullable=False),
@@ -203,6 +222,7 @@ def upgrade() -> None:
         sa.Column("recipient_count", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("recipients", sa.LargeBinary(), nullable=False),
         sa.Column("body_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("fingerprint", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("message_id_hash", sa.LargeBinary(), nullable=True),
         sa.Column("client_network", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("unanswered", sa.JSON(), server_default=sa.text("'[]'"), nullable=False),
