@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import struct
 import zlib
 from dataclasses import dataclass
 
+from screening import catalogs, seven_zip
+from screening.catalogs import Unreadable
 from screening.magic import PACKED, kind_of
 
 MAX_MEMBERS = 1000
@@ -13,6 +17,9 @@ MAX_DEPTH = 5
 #: All that is inflated for one message, and one member's share of it.
 MAX_INFLATED_BYTES = 32 * 1024 * 1024
 MAX_MEMBER_BYTES = 8 * 1024 * 1024
+#: What is looked into; disk images hold files as archives do.
+OPENED = PACKED | {"iso"}
+_LZMA_MEMORY = 96 * 1024 * 1024
 _DIRECTORY_END = b"PK\x05\x06"
 
 
@@ -63,7 +70,7 @@ def open_all(attachments: tuple[Attachment, ...]) -> Contents:
         return _NOTHING
     budget = _Budget([])
     for attachment in attachments:
-        if attachment.kind in PACKED:
+        if attachment.kind in OPENED:
             _open(attachment.data, attachment.kind, 1, budget)
     return Contents(tuple(budget.members), budget.unscannable)
 
@@ -77,14 +84,20 @@ def _open(data: bytes, kind: str, depth: int, budget: _Budget) -> None:
         inner = _inflate(data, 47, budget)
         if inner:
             _keep("", inner, depth, budget, encrypted=False)
+    elif kind in ("bzip2", "xz"):
+        inner = _unpack(data, kind, budget)
+        if inner:
+            _keep("", inner, depth, budget, encrypted=False)
     elif kind == "tar":
         _open_tar(data, depth, budget)
+    elif kind in ("rar", "cab", "iso", "7z"):
+        _open_catalog(data, kind, depth, budget)
 
 
 def _keep(name: str, start: bytes, depth: int, budget: _Budget, *, encrypted: bool) -> None:
     kind = kind_of(start)
     budget.members.append(Member(name, kind, encrypted, depth, start[:65536]))
-    if kind in PACKED and not encrypted:
+    if kind in OPENED and not encrypted:
         _open(start, kind, depth + 1, budget)
 
 
@@ -146,6 +159,47 @@ def _inflate(data: bytes, window: int, budget: _Budget) -> bytes:
     if stream.unconsumed_tail:
         budget.unscannable = budget.unscannable or "an archive with a file larger than 8 MiB"
     return out
+
+
+def _unpack(data: bytes, kind: str, budget: _Budget) -> bytes:
+    """Return what one bzip2 or xz stream holds, within the room that is left."""
+    room = min(MAX_MEMBER_BYTES, MAX_INFLATED_BYTES - budget.inflated)
+    if room <= 0:
+        budget.unscannable = budget.unscannable or "an archive that grows beyond 32 MiB"
+        return b""
+    try:
+        stream = (
+            bz2.BZ2Decompressor()
+            if kind == "bzip2"
+            else lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_LZMA_MEMORY)
+        )
+        out: bytes = stream.decompress(data, room)
+    except (OSError, EOFError, lzma.LZMAError, MemoryError):
+        budget.unscannable = budget.unscannable or "a broken archive"
+        return b""
+    budget.inflated += max(len(out), len(data))
+    if not stream.eof:
+        budget.unscannable = budget.unscannable or "an archive with a file larger than 8 MiB"
+    return out
+
+
+def _open_catalog(data: bytes, kind: str, depth: int, budget: _Budget) -> None:
+    """Take the names of an archive of which nothing, or little, is unpacked."""
+    try:
+        if kind == "7z":
+            room = min(MAX_MEMBER_BYTES, MAX_INFLATED_BYTES - budget.inflated)
+            found, used = seven_zip.entries(data, room)
+            budget.inflated += used
+        else:
+            found = list(catalogs.entries(data, kind))
+    except Unreadable as error:
+        budget.unscannable = budget.unscannable or str(error)
+        return
+    for entry in found:
+        if len(budget.members) >= MAX_MEMBERS:
+            budget.unscannable = budget.unscannable or "an archive with too many files"
+            return
+        _keep(entry.filename, entry.start, depth, budget, encrypted=entry.encrypted)
 
 
 def _open_tar(data: bytes, depth: int, budget: _Budget) -> None:
