@@ -55,7 +55,7 @@ def normal_domain(domain: str) -> str:
 
 
 _USUAL = re.compile(
-    rb'(?:(?:"([^"\\<>@\x00-\x1f]*)"|([^"\\(),:;<>@\[\]\x00-\x1f]*))[ \t]*<|(?=[^<>]*\Z))'
+    rb'(?:(?:"([^"\\<>@\x00-\x1f]*+)"|([^"\\(),:;<>@\[\]\x00-\x1f]*+))[ \t]*+<|(?=[^<>]*\Z))'
     rb"([A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*)@([A-Za-z0-9.-]{1,253})(>?)"
 )
 
@@ -74,10 +74,11 @@ def _usual(value: bytes) -> Mailbox | None:
 
 
 _ATOMS = rb"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?:\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*"
-#: one of several mailboxes in their usual form, up to the comma behind it
+#: one of several mailboxes in their usual form, up to the comma behind it; possessive, so that a field of
+#: another form is left after one look at each byte
 _ONE_OF_MANY = re.compile(
-    rb'[ \t]*(?:(?:"([^"\\<>@\x00-\x1f]*)"|([^"\\(),:;<>@\[\]\x00-\x1f]*))[ \t]*'
-    rb"<(" + _ATOMS + rb")@([A-Za-z0-9.-]{1,253})>|(" + _ATOMS + rb")@([A-Za-z0-9.-]{1,253}))[ \t]*(?:,|\Z)"
+    rb'[ \t]*+(?:(?:"([^"\\<>@\x00-\x1f]*+)"|([^"\\(),:;<>@\[\]\x00-\x1f]*+))[ \t]*+'
+    rb"<(" + _ATOMS + rb")@([A-Za-z0-9.-]{1,253})>|(" + _ATOMS + rb")@([A-Za-z0-9.-]{1,253}))[ \t]*+(?:,|\Z)"
 )
 
 

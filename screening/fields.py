@@ -22,7 +22,7 @@ ONCE = frozenset({"from", "sender", "subject", "content-type", "content-transfer
 STRICT = ONCE | {"to", "cc", "bcc", "reply-to", "resent-from", "resent-sender", "mime-version"}
 
 #: a field on one line as nearly all are: nothing about it can be wrong
-_PLAIN = re.compile(rb"([!-9;-~]{1,100}):[ \t]*([^\r\n\0]*)\r?\n(?![ \t])")
+_PLAIN = re.compile(rb"([!-9;-~]{1,100}):[ \t]*+([^\r\n\0]*+)\r?\n(?![ \t])")
 _FIELD = re.compile(rb"[^\n]*(?:\n[ \t][^\n]*)*\n?")
 _HEADER_END = re.compile(rb"\n\r?\n")
 _FOLD = re.compile(rb"\r?\n(?=[ \t])")

@@ -91,6 +91,8 @@ NUMBER_WORDS = {
     "networks_24h": "client networks, 24 h",
     "countries_24h": "countries, 24 h",
     "new_networks_24h": "client networks never seen before, 24 h",
+    "programs_24h": "mail programs, 24 h",
+    "new_programs_24h": "mail programs never seen before, 24 h",
     "accounts": "accounts",
     "accounts_fallen_24h": "accounts switched off, 24 h",
     "state": "standing before",

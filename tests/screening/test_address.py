@@ -59,6 +59,15 @@ def test_no_reading_ever_yields_the_victim() -> None:
     assert all(box.domain != "victim.example" for box in parse(b"ceo@victim.example <x@evil.example>")[0])
 
 
+@pytest.mark.parametrize(
+    "value",
+    [b" " * 200_000 + b"!", b"x" + b" " * 200_000 + b"(", b'"' + b"a" * 200_000, b"a." * 100_000 + b"!"],
+    ids=["blanks", "a name and blanks", "an open quote", "atoms"],
+)
+def test_hostile_fields_are_read_in_linear_time(value: bytes) -> None:
+    assert parse(value)[1]
+
+
 def test_many_addresses_are_cut_off() -> None:
     boxes, fault = parse(b", ".join(b"u%d@x.example" % n for n in range(3000)))
     assert len(boxes) == 1000
