@@ -209,6 +209,9 @@ class OutboxConfig(Section):
     """Mail that waits: retries, held mail, in-doubt answers."""
 
     folder: Path = Field(Path("spool"), description="bodies over 64 KiB, sealed; relative to this file")
+    bodies: Literal["folder", "database"] = Field(
+        "folder", description="where bodies over 64 KiB lie; database: nodes need no folder in common"
+    )
     first_retry: Duration = Field(parse_duration("5min"), description="then times 1.5")
     longest_retry: Duration = Field(parse_duration("4h"), description="no pause is longer")
     lifetime: Duration = Field(parse_duration("5d"), description="then the sender is told")

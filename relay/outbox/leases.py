@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from relay import clock
 from relay.clock import micros
 from relay.errors import StoreError
+from relay.outbox.spool import ROW_BYTES
 from relay.store import outbox as rows
 from relay.store.outbox import Claim, Row
 
@@ -125,5 +126,6 @@ class Leases:
 def _lease(tx: Connection, server_id: int, wanted: Claim) -> list[Leased]:
     """Lease messages and read the bodies that are rows, in the same transaction."""
     found = rows.claim(tx, server_id, wanted)
-    sealed = rows.bodies(tx, [row.id for row in found if not row.in_file]) if found else {}
+    small = [row.id for row in found if not row.in_file and row.size <= ROW_BYTES]
+    sealed = rows.bodies(tx, small) if small else {}
     return [Leased(row, sealed.get(row.id)) for row in found]

@@ -86,6 +86,7 @@ class Outbox:
         self.reports = reports_of(config, keyring)
         self.spool = self.reports.spool
         self.spool.prepare()
+        self.all_in_rows = config.outbox.bodies == "database"
         if store.sqlite and store.url.database:
             self.spool.beside = (Path(store.url.database).parent,)
         self.ledger = Ledger(store, keyring, self.spool, self.reports)
@@ -161,7 +162,7 @@ class Outbox:
             size=parcel.size,
             recipients=len(parcel.envelope.waiting),
             envelope=parcel.envelope.seal(self.keyring, parcel.id),
-            in_file=parcel.size > ROW_BYTES,
+            in_file=parcel.size > ROW_BYTES and not self.all_in_rows,
             attempts=0 if parcel.why in NOT_TRIED else 1,
             last=parcel.note,
             score=parcel.score,

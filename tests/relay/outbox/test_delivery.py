@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,22 @@ async def test_an_accepted_message_is_delivered_once_byte_for_byte(bench: Bench,
     assert [message.data for message in bench.server.messages] == [body]
     assert bench.server.messages[0].rcpts == ["RCPT TO:<b@there.example>", "RCPT TO:<c@there.example>"]
     assert [path for path in bench.outbox.spool.folder.rglob("*") if path.is_file()] == []
+
+
+async def test_large_bodies_lie_in_the_database_where_nodes_share_no_folder(
+    bench: Bench, tmp_path: Path
+) -> None:
+    bench.outbox.all_in_rows = True
+    await bench.outbox.accept(bench.parcel(LARGE))
+    assert [path for path in bench.outbox.spool.folder.rglob("*") if path.is_file()] == []
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    other = build(bench.store, bench.keyring, elsewhere, bench.server, bench.account)
+    async with other.running():
+        await until(lambda: bench.server.messages)
+        await until(lambda: not waiting(bench))
+    await other.pool.close()
+    assert bench.server.messages[0].data == LARGE
 
 
 async def test_nothing_of_it_can_be_read_at_rest(bench: Bench) -> None:
