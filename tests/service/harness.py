@@ -144,6 +144,8 @@ class Relay:
         self.passwords: dict[str, str] = {}
         self.process: Process | None = None
         self.staff: dict[str, str] = {}
+        #: more environment variables of the daemon
+        self.environment: dict[str, str] = {}
 
     # --- the command line
 
@@ -226,6 +228,7 @@ class Relay:
         log = (self.folder / "serve.log").open("a")
         command = [sys.executable, "-m", "relay", "-c", str(self.config), "serve"]
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment |= self.environment
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,

@@ -45,6 +45,15 @@ class Upstream:
         self.said: set[int] = set()
         #: seconds of silence after 354, and before the answer to a dot
         self.pause = 0.0
+        #: it dies after so many more bytes said, or heard
+        self.dies_after_saying: int | None = None
+        self.dies_after_hearing: int | None = None
+        #: it says nothing at this stage: greeting, EHLO or MAIL
+        self.silent = ""
+        #: every recipient is put off
+        self.refuses_all = False
+        #: recipients that were offered
+        self.tried = 0
         self._offers: Counter[str] = Counter()
         self._dots: Counter[int] = Counter()
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=200)
@@ -75,34 +84,60 @@ class Upstream:
             with self.lock:
                 self.connections -= 1
 
+    def _say(self, talk: socket.socket, data: bytes) -> None:
+        with self.lock:
+            limit = self.dies_after_saying
+            if limit is not None:
+                self.dies_after_saying = limit - len(data) if limit > len(data) else None
+        if limit is not None and limit <= len(data):
+            talk.sendall(data[:limit])
+            raise ConnectionResetError
+        talk.sendall(data)
+
+    def _hear(self, reader: BinaryIO) -> bytes:
+        line = reader.readline()
+        with self.lock:
+            limit = self.dies_after_hearing
+            if limit is not None:
+                self.dies_after_hearing = limit - len(line) if limit > len(line) else None
+        if limit is not None and limit <= len(line):
+            raise ConnectionResetError
+        return line
+
+    def _hush(self, stage: str) -> None:
+        while self.silent == stage:
+            time.sleep(0.05)
+
     def _wrong(self, what: str) -> None:
         self.book.faults.append(f"the customer's server was told {what}")
 
     def _talk(self, talk: socket.socket, reader: BinaryIO) -> None:
-        talk.sendall(b"220 strict.example ESMTP\r\n")
+        self._hush("greeting")
+        self._say(talk, b"220 strict.example ESMTP\r\n")
         deal: _Transaction | None = None
-        while line := reader.readline():
+        while line := self._hear(reader):
             if not line.endswith(b"\r\n"):
                 return  # cut off in the middle of a command
             verb = line[:4].upper()
+            self._hush(verb.decode("ascii", "replace"))
             if verb in (b"EHLO", b"RSET", b"NOOP"):
                 deal = None if verb != b"NOOP" else deal
-                talk.sendall(b"250-strict.example\r\n250-8BITMIME\r\n250 PIPELINING\r\n"
+                self._say(talk, b"250-strict.example\r\n250-8BITMIME\r\n250 PIPELINING\r\n"
                              if verb == b"EHLO" else b"250 2.0.0 ok\r\n")  # fmt: skip
             elif verb == b"MAIL" and deal is None and (path := _PATH.fullmatch(line)):
                 deal = _Transaction(path[1])
-                talk.sendall(b"250 2.1.0 ok\r\n")
+                self._say(talk, b"250 2.1.0 ok\r\n")
             elif verb == b"RCPT" and deal is not None and (path := _PATH.fullmatch(line)):
-                talk.sendall(self._rcpt(deal, path[1].decode()))
+                self._say(talk, self._rcpt(deal, path[1].decode()))
             elif verb == b"DATA" and deal is not None:
                 if not deal.people:
-                    talk.sendall(b"554 5.5.1 no valid recipients\r\n")
+                    self._say(talk, b"554 5.5.1 no valid recipients\r\n")
                     continue
                 if not self._text(talk, reader, deal):
                     return
                 deal = None
             elif verb == b"QUIT":
-                talk.sendall(b"221 2.0.0 bye\r\n")
+                self._say(talk, b"221 2.0.0 bye\r\n")
                 return
             else:
                 self._wrong(repr(line[:80]))
@@ -113,6 +148,9 @@ class Upstream:
         entry = None if deal.sender == b"" else self._entry(address)
         with self.lock:
             self._offers[address] += 1
+            self.tried += 1
+            if self.refuses_all:
+                return _LATER
             first = self._offers[address] == 1
         if entry is not None and kind in ("later", "bad") and first:
             return _LATER
@@ -133,7 +171,7 @@ class Upstream:
         with self.lock:
             self.open.add(number)
         try:
-            talk.sendall(b"354 go\r\n")
+            self._say(talk, b"354 go\r\n")
             if entry is not None:
                 self.book.note("go", entry)
             raw = self._read(reader)
@@ -147,7 +185,7 @@ class Upstream:
 
     def _read(self, reader: BinaryIO) -> bytes | None:
         lines = []
-        while (line := reader.readline()) != b".\r\n":
+        while (line := self._hear(reader)) != b".\r\n":
             if not line.endswith(b"\r\n"):
                 return None  # cut off: the message is not ours
             if b"\r" in line[:-2]:
@@ -165,13 +203,19 @@ class Upstream:
             if first and entry.kind == "cut":
                 return False
             if first:
-                talk.sendall(_LATER)
+                self._say(talk, _LATER)
                 return True
         about = self.book.arrived(raw, deal.sender, deal.people)
         if entry is not None:
             with self.lock:
                 self.open.discard(entry.number)
                 self.said.add(entry.number)
-        talk.sendall(b"250 2.0.0 stored\r\n")
+        try:
+            self._say(talk, b"250 2.0.0 stored\r\n")
+        except ConnectionResetError:
+            for one in deal.people:  # nobody can know that it was taken: it comes once more
+                about.limit[one] += 1
+            about.bounce_limit += entry is None
+            raise
         self.book.note("said" if entry is not None else "said bounce", about)
         return True
