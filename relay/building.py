@@ -174,7 +174,9 @@ def cautions(config: Config) -> list[str]:
     """Return what this configuration leaves undone that a relay should do, a line each."""
     lines = []
     if not config.screening.enabled:
-        lines.append("screening.enabled is false: spam goes out unless something else stops it")
+        lines.append(
+            "screening.enabled is false: spam and files of any kind go out, if nothing else stops them"
+        )
     if not config.signing.enabled:
         lines.append("signing.enabled is false: messages leave without DKIM signatures")
     if config.policy.identity == "observe":

@@ -20,7 +20,7 @@ from screening.verdict import Hit
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from policies.transmission import Breach, Transmission
+    from policies.transmission import Breach, Clause, Transmission
     from relay.config import Config
     from relay.metrics import Metrics
     from relay.model import Account
@@ -99,12 +99,16 @@ class Conduct:
                 recipients=len(mail.envelope.recipients),
                 size_bytes=len(mail.raw),
                 tls=bool(mail.envelope.tls),
-                attachment_kinds=_kinds(mail) if files and files.binds(klass) else (),
+                attachment_kinds=_kinds(mail) if self._looks_inside(files, klass) else (),
                 one_click=mail.has("list-unsubscribe") and mail.has("list-unsubscribe-post"),
                 recipients_24h=self.recipients_24h(account) if bulk and bulk.binds(klass) else 0,
                 identity_fault=fault,
             )
         )
+
+    def _looks_inside(self, clause: Clause | None, klass: str) -> bool:
+        """Return whether a clause asks for the files in a message; nobody does where screening is off."""
+        return self.config.screening.enabled and clause is not None and clause.binds(klass)
 
     def _identity_fault(self, account: Account, mail: Mail) -> str:
         return identity_fault(mail, account.senders, self._stranger_to(account))
