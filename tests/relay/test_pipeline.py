@@ -55,6 +55,9 @@ class FakeScreen:
         self.ruleset = ruleset.load()
         self.seen: list[Mail] = []
 
+    def is_instant(self, _mail: Mail) -> bool:
+        return False
+
     async def screen(self, mail: Mail) -> Verdict:
         self.seen.append(mail)
         if self.verdict is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import time
 from pathlib import Path
 
@@ -11,13 +12,21 @@ import pytest
 from screening.ruleset import Ruleset
 from tests.screening.mails import HEAD, raw
 
-ROBUST = Path(__file__).parents[3] / "shared" / "data" / "robust"
-FILES = sorted(path for path in ROBUST.rglob("*") if path.is_file())
+DATA = Path(__file__).parents[3] / "shared" / "data"
+FILES = sorted(
+    (place, path)
+    for place in ("robust", "auth", "feedback")
+    for path in (DATA / place).rglob("*")
+    if path.is_file() and path.stat().st_size
+)
 SECONDS = 2.0  # one second on an idle machine
 
 CASES = {
     "RE-08": HEAD + b"X-A: " + b"aaaaaaaa\r\n " * 200_000 + b"\r\n\r\nbody",
     "RE-09": HEAD + b"X-A: b\r\n" * 50_000 + b"\r\nbody",
+    "RE-10": HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\nx\r\n" * 100_000,
+    "RE-11": HEAD
+    + b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(5000)),
     "RE-12": HEAD + b"Cc: " + b", ".join(b"u%d@x.example" % n for n in range(100_000)) + b"\r\n\r\nx",
     "RE-13": b"From: a@b.example\r\nSubject: " + b" =?utf-8?q?a?=" * 50_000 + b"\r\n\r\nx",
     "RE-14": HEAD
@@ -48,18 +57,27 @@ def judged(ruleset: Ruleset, text: bytes) -> float:
     return time.process_time() - started
 
 
+def most_memory() -> int:
+    """Return the most bytes that this process ever had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 @pytest.mark.parametrize("case", CASES)
-def test_hostile_mail_is_judged_in_time(shipped: Ruleset, case: str) -> None:
+def test_hostile_mail_is_judged_in_time_and_memory(shipped: Ruleset, case: str) -> None:
+    before = most_memory()
     assert judged(shipped, CASES[case]) < SECONDS
+    assert most_memory() - before < 200 << 20
 
 
-@pytest.mark.skipif(not FILES, reason="no torture mails beside the project (../shared/data/robust)")
-def test_torture_mails_and_changed_ones_are_judged(shipped: Ruleset) -> None:
+@pytest.mark.skipif(not FILES, reason="no torture mails beside the project (../shared/data)")
+@pytest.mark.parametrize("place", sorted({place for place, _ in FILES}))
+def test_torture_mails_and_changed_ones_are_judged(shipped: Ruleset, place: str) -> None:
     chosen = random.Random(11)  # noqa: S311 - repeatable changes, no secret
-    for path in FILES:
+    before = most_memory()
+    for path in (path for where, path in FILES if where == place):
         text = path.read_bytes()
         assert judged(shipped, text) < SECONDS
-        for _ in range(4):
+        for _ in range(4 if place == "robust" else 1):
             changed = bytearray(text)
             for _ in range(30):
                 at = chosen.randrange(len(changed))
@@ -67,3 +85,4 @@ def test_torture_mails_and_changed_ones_are_judged(shipped: Ruleset) -> None:
                     [b"", b"\0", b"=", b"\r\n", b'"', b"--", b"\xff", b"("]
                 )
             assert judged(shipped, bytes(changed)) < SECONDS, path.name
+    assert most_memory() - before < 200 << 20

@@ -10,6 +10,7 @@ from screening.mail import Mail
 from screening.rule import Example, Mode, Rule
 from screening.ruleset import Ruleset, default_part, load
 from screening.tuning.examples import mail_of
+from screening.tuning.replay import rescored
 
 SHIPPED = load()
 CASES = [
@@ -39,6 +40,18 @@ def test_a_rule_is_documented_and_has_both_kinds_of_examples(rule: Rule) -> None
     assert rule.hits
     assert rule.misses
     assert 0 < abs(rule.score) <= 100
+
+
+@pytest.mark.parametrize("rule", [pytest.param(rule, id=rule.id) for rule in SHIPPED.rules])
+def test_switching_a_rule_off_changes_the_verdict_on_its_written_case(rule: Rule) -> None:
+    ruleset = SHIPPED if rule.mode is not Mode.OFF else load(on=(rule.id,))
+    points = []
+    for example in rule.hits:
+        hits = ruleset.screen(mail_of(example, default_part(rule))).hits
+        others = [hit for hit in hits if hit.rule != rule.id]
+        alone = sum(hit.score for hit in rescored(others, ruleset))
+        points.append(round(sum(hit.score for hit in hits) - alone, 2))
+    assert any(points), "another rule of its group says it all already"
 
 
 def test_there_are_at_least_eighty_rules(shipped: Ruleset) -> None:
