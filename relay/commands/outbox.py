@@ -6,6 +6,7 @@ import getpass
 import re
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -285,7 +286,10 @@ def retry_waiting(
     context: Context, /, ids: tuple[str, ...], everything: bool, reason: str, as_json: bool, **given: Any
 ) -> None:
     """Try mail now, whatever back-off and breakers say."""
-    groups = chosen_groups(context, ids, None, everything, given)
+    groups = chain.from_iterable(
+        chosen_groups(context, ids, state, everything, given)
+        for state in ((None,) if ids else (State.WAITING, State.POISON))
+    )
     in_groups(context, groups, lambda tx, some: hold.retry(tx, deed_of(reason), some), as_json)
 
 

@@ -55,6 +55,10 @@ def _delete(tx: Connection, deed: hold.Deed, reports: Reports, ids: Sequence[str
     return hold.delete(tx, deed, ids)
 
 
+def _let_go(tx: Connection, deed: hold.Deed, reports: Reports, ids: Sequence[str]) -> hold.Done:  # noqa: ARG001
+    return hold.let_go(tx, deed, ids)
+
+
 def _retry(tx: Connection, deed: hold.Deed, reports: Reports, ids: Sequence[str]) -> hold.Done:  # noqa: ARG001
     return hold.retry(tx, deed, ids)
 
@@ -62,7 +66,13 @@ def _retry(tx: Connection, deed: hold.Deed, reports: Reports, ids: Sequence[str]
 #: What may be done with the mail of each page.
 DEEDS: dict[str, dict[str, Callable[..., hold.Done]]] = {
     "held": {"release": hold.release, "delete": _delete, "digest": _delete},
-    "outbox": {"retry": _retry, "bounce": hold.bounce, "delete": _delete, "digest": _delete},
+    "outbox": {
+        "retry": _retry,
+        "let_go": _let_go,
+        "bounce": hold.bounce,
+        "delete": _delete,
+        "digest": _delete,
+    },
 }
 
 

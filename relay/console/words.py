@@ -54,6 +54,7 @@ GRADE_WORDS = {
 DEED_WORDS = {
     "release": ("Release", "it goes out; standing and suppressed recipients are asked again"),
     "retry": ("Try now", "whatever back-off and breakers say"),
+    "let_go": ("Let go", "now, although their senders are throttled or may not send"),
     "bounce": ("Give up, and report", "each sender gets a report of each message"),
     "delete": ("Delete", "its senders are not told"),
     "digest": ("Delete, and say so once", "each account gets one note about all of its messages"),

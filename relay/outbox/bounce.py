@@ -57,6 +57,8 @@ class Subject:
     head: bytes
     #: until when delivery is tried, or the message is held
     until: datetime | None = None
+    #: it was screened and let through, so that it may come back whole
+    harmless: bool = True
 
 
 _WORDS = {
@@ -165,7 +167,12 @@ def _message(subject: Subject, kind: Kind, group: Sequence[Recipient], now: date
 def _comes_back_whole(subject: Subject, group: Sequence[Recipient]) -> bool:
     """Return whether a failure carries the message: asked for, small, and fit for the way back."""
     envelope = subject.envelope
-    if (envelope.ret or "").upper() != "FULL" or envelope.smtputf8 or len(subject.head) > FULL_BYTES:
+    if (
+        not subject.harmless
+        or (envelope.ret or "").upper() != "FULL"
+        or envelope.smtputf8
+        or len(subject.head) > FULL_BYTES
+    ):
         return False
     # where eight bits are what failed they would fail again
     return subject.head.isascii() or not any(one.status.endswith(".6.3") for one in group)

@@ -10,6 +10,7 @@ from relay.errors import RelayError
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import WaitingEnvelope
 from relay.outbox.leases import LEASE
+from relay.outbox.parcel import Why
 from relay.outbox.spool import BodyLost
 from relay.store import answers
 from relay.store import outbox as rows
@@ -72,7 +73,9 @@ class Overdue:
                 "5.4.7", "It could not be delivered in time")  # fmt: skip
             await self.ledger.give_up(row, envelope, status, text)
             return
-        body = await self.ledger.body(row)
-        kind = Kind.EXPIRING if held else Kind.DELAY
-        told = self.ledger.reports.about(row, envelope, body, (kind,), now, end)
+        told = []
+        if row.reason != Why.STANDING:  # its sender was told why, once for all of it
+            body = await self.ledger.body(row)
+            kind = Kind.EXPIRING if held else Kind.DELAY
+            told = self.ledger.reports.about(row, envelope, body, (kind,), now, end)
         await self.ledger.settle(row, told, told=True, deadline_us=micros(end), next_us=row.next_us)

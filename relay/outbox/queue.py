@@ -125,7 +125,7 @@ class Outbox:
             row = replace(row, worker=self.ledger.worker, next_us=micros(now + LATE))
         queue_id = await self._keep(row, parcel)
         if late is not None and queue_id == row.id:
-            task = asyncio.get_running_loop().create_task(self._await_late(row, parcel, late))
+            task = asyncio.get_running_loop().create_task(self._await_late(row, parcel.envelope, late))
             self._late.add(task)
             task.add_done_callback(self._late.discard)
         elif parcel.why in AT_ONCE:
@@ -222,16 +222,25 @@ class Outbox:
 
         return work
 
-    async def _await_late(self, row: Row, parcel: Parcel, late: asyncio.Future[UpstreamReply]) -> None:
-        """Settle a message by the answer to the dot that was in doubt."""
+    async def _await_late(
+        self, row: Row, envelope: WaitingEnvelope, late: asyncio.Future[UpstreamReply]
+    ) -> None:
+        """Settle a message by the answer to the dot that was in doubt; its body is not kept meanwhile."""
         try:
             answer = await late
         except Exception:  # noqa: BLE001 - whatever it is, the answer will not come
-            outcome = Outcome(parcel.envelope.waiting, in_doubt=True, last="the answer never came")
+            outcome = Outcome(envelope.waiting, in_doubt=True, last="the answer never came")
         else:
-            outcome = answered(parcel.envelope, answer)
-        body = b"".join(parcel.pieces)
-        await self.ledger.record(replace(row, attempts=0), parcel.envelope, body, outcome)
+            outcome = answered(envelope, answer)
+        body = await self._body_for_report(row) if outcome.failed else b""
+        await self.ledger.record(replace(row, attempts=0), envelope, body, outcome)
+
+    async def _body_for_report(self, row: Row) -> bytes:
+        """Return the body as far as it can be had now: what became of the message matters more."""
+        try:
+            return await self.ledger.body(row)
+        except StoreError:
+            return b""
 
     # --- delivering
 

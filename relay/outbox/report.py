@@ -43,8 +43,10 @@ class Reports:
     ) -> list[tuple[Row, bytes]]:
         """Return what the sender is told, as rows with their sealed bodies; none for a null sender."""
         subject = bounce.Subject(
-            row.id, self.hostname, moment(row.at_us), envelope, body[:HEAD_BYTES], until=until
-        )
+            row.id, self.hostname, moment(row.at_us), envelope, body[:HEAD_BYTES], until=until,
+            # what nobody has checked, or somebody had to, goes to no mailbox
+            harmless=row.state == State.WAITING and not envelope.unscreened,
+        )  # fmt: skip
         return [
             self._row(row, envelope, message, now)
             for kind in kinds

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import email
 import email.policy
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from typing import Any
@@ -178,3 +179,10 @@ def test_what_is_said_of_many_recipients_leaves_no_room_for_the_message() -> Non
     asked = WaitingEnvelope("a@acme.example", people, ret="FULL")
     made = bounce.notify(subject(asked, b"A: b\r\n\r\n" + b"body\r\n" * 5000), Kind.FAILURE, people, NOW)
     assert all(len(raw) <= 50_000 for raw in made)
+
+
+def test_what_was_not_let_through_does_not_come_back() -> None:
+    people = (failed("gone@x.example"),)
+    asked = WaitingEnvelope("a@acme.example", people, ret="FULL")
+    (raw,) = bounce.notify(replace(subject(asked, WHOLE), harmless=False), Kind.FAILURE, people, NOW)
+    assert WHOLE not in raw

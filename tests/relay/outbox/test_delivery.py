@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import weakref
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -135,6 +138,33 @@ async def test_a_delay_is_told_once(bench: Bench) -> None:
     told = next(message.data for message in bench.server.messages if message.mail.startswith("MAIL FROM:<>"))
     assert b"Action: delayed" in told
     assert b"Will-Retry-Until:" in told
+
+
+async def test_a_suspended_senders_mail_makes_no_notices_of_delay(bench: Bench) -> None:
+    switch(bench, State.SUSPENDED)
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel())
+        await until(lambda: waiting(bench)[0].reason == Why.STANDING)
+    bench.later(timedelta(hours=4, minutes=1))
+    await until(lambda: waiting(bench)[0].worker == "")
+    assert await bench.outbox.overdue.sweep()
+    assert [row.told for row in waiting(bench)] == [True]
+
+
+async def test_a_body_is_not_kept_in_memory_while_its_answer_is_waited_for(bench: Bench) -> None:
+    class Pieces(list[bytes]):
+        """A list that says when it is gone."""
+
+    late: asyncio.Future[UpstreamReply] = asyncio.get_running_loop().create_future()
+    pieces = Pieces([LARGE])
+    gone = weakref.finalize(pieces, lambda: None)
+    parcel = replace(bench.parcel(why=Why.IN_DOUBT), pieces=pieces)
+    await bench.outbox.accept(parcel, late=late)
+    del pieces, parcel
+    gc.collect()
+    assert not gone.alive
+    late.set_result(UpstreamReply(550, "5.7.1", "no"))
+    await until(lambda: [row.reason for row in waiting(bench)] == [Why.REPORT])
 
 
 async def test_du_35_a_null_sender_is_never_told_anything(bench: Bench) -> None:
