@@ -1,62 +1,151 @@
-"""`learn`: train the classifier."""
+"""`learn`: teach the classifier, look at what it learned, and go back."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from relay import building
-from relay.commands.context import Context, emit, fail, json_option, pass_context, reporting_errors
+from relay.commands.context import Context, emit, fail, json_option, pass_context, reporting_errors, table
+from screening.classify import model as models
 from screening.classify import training
 from screening.classify.model import ModelError
-from screening.mail import Mail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from screening.classify.training import Learned
+    from screening.mail import Mail
 
 _MOST_BYTES = 64 << 20
 
-
-@click.command()
-@click.argument("kind", type=click.Choice(["spam", "ham"]))
-@click.argument(
+_paths = click.argument(
     "paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(exists=True, path_type=Path)
 )
-@json_option
-@pass_context
-@reporting_errors
-def learn(context: Context, kind: str, paths: tuple[Path, ...], as_json: bool) -> None:
+
+
+@click.group()
+def learn() -> None:
     """Train the classifier from files or folders; a message learned as the other kind is corrected.
 
     Starts from the shipped model and keeps hashed features only, no text. A running daemon takes the new
-    model up by itself.
+    model up by itself, within a second. The model is a function of the set of messages: their order and the
+    number of calls change nothing.
     """
+
+
+@learn.command("spam")
+@_paths
+@json_option
+@pass_context
+@reporting_errors
+def learn_spam(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Learn messages as spam."""
+    _learn(context, paths, as_json, spam=True)
+
+
+@learn.command("ham")
+@_paths
+@json_option
+@pass_context
+@reporting_errors
+def learn_ham(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Learn messages as good ones."""
+    _learn(context, paths, as_json, spam=False)
+
+
+@learn.command("forget")
+@_paths
+@json_option
+@pass_context
+@reporting_errors
+def learn_forget(context: Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Train again as if these messages had never been learned."""
     unreadable: list[Path] = []
-
-    def mails() -> Iterator[tuple[Mail, bool]]:
-        for file in training.files_in(paths):
-            try:
-                with file.open("rb") as stream:
-                    yield training.mail_of(stream.read(_MOST_BYTES)), kind == "spam"
-            except OSError as error:
-                unreadable.append(file)
-                click.echo(f"{file}: {error.strerror}", err=True)
-
     try:
-        learned = training.learn(building.model_path(context.config), mails())
+        learned = training.forget(building.model_path(context.config), _mails(paths, unreadable))
+    except ModelError as error:
+        fail(str(error))
+        return
+    _tell(learned, as_json, f"{learned.corrected} forgotten")
+    _complain(unreadable)
+
+
+@learn.command("versions")
+@json_option
+@pass_context
+@reporting_errors
+def learn_versions(context: Context, as_json: bool) -> None:
+    """List the model in use and the ones that `rollback` can bring back, newest first."""
+    found = list(_versions(building.model_path(context.config)))
+    if as_json:
+        deque(map(emit, found), maxlen=0)
+        return
+    names = ("model", "written", "spam", "ham")
+    click.echo("\n".join(table([tuple(str(row[name]) for name in names) for row in found], names)))
+
+
+@learn.command("rollback")
+@json_option
+@pass_context
+@reporting_errors
+def learn_rollback(context: Context, as_json: bool) -> None:
+    """Put the model before the current one back, with what it was trained on; three are kept."""
+    try:
+        model = training.rollback(building.model_path(context.config))
     except ModelError as error:
         fail(str(error))
         return
     if as_json:
-        emit(dataclasses.asdict(learned))
+        emit({"identity": model.identity, "spam": model.spam, "ham": model.ham})
     else:
-        click.echo(
-            f"{learned.new} new, {learned.corrected} corrected, {learned.known} known before; the model"
-            f" {learned.identity} has learned {learned.spam} spam and {learned.ham} ham"
-        )
+        click.echo(f"the model is {model.identity} again: {model.spam} spam and {model.ham} ham")
+
+
+def _versions(path: Path) -> Iterator[dict[str, object]]:
+    for file in (path, *models.generations(path)):
+        try:
+            model = models.load(file)
+            written_at = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="seconds")
+        except (ModelError, OSError):
+            continue
+        yield {"model": model.identity, "written": written_at, "spam": model.spam, "ham": model.ham}
+
+
+def _mails(paths: tuple[Path, ...], unreadable: list[Path]) -> Iterator[Mail]:
+    for file in training.files_in(paths):
+        try:
+            with file.open("rb") as stream:
+                yield training.mail_of(stream.read(_MOST_BYTES))
+        except OSError as error:
+            unreadable.append(file)
+            click.echo(f"{file}: {error.strerror}", err=True)
+
+
+def _learn(context: Context, paths: tuple[Path, ...], as_json: bool, *, spam: bool) -> None:
+    unreadable: list[Path] = []
+    mails = ((mail, spam) for mail in _mails(paths, unreadable))
+    try:
+        learned = training.learn(building.model_path(context.config), mails)
+    except ModelError as error:
+        fail(str(error))
+        return
+    _tell(learned, as_json, f"{learned.new} new, {learned.corrected} corrected, {learned.known} known before")
+    _complain(unreadable)
+
+
+def _tell(learned: Learned, as_json: bool, done: str) -> None:
+    if as_json:
+        emit(dataclasses.asdict(learned))
+        return
+    click.echo(f"{done}; the model {learned.identity} has learned {learned.spam} spam and {learned.ham} ham")
+
+
+def _complain(unreadable: list[Path]) -> None:
     if unreadable:
         fail(f"{len(unreadable)} unreadable")

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import sys
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +18,13 @@ from policies import acceptance
 from relay import building, clock, collector
 from relay.commands.context import Context, fail, json_option, pass_context, reporting_errors
 from relay.store import accounts
+from screening.classify.training import files_in
 from screening.mail import Envelope, Mail
 from screening.rules.identity import identity_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from concurrent.futures import Future
 
     from policies.acceptance import Action
     from policies.decision import Decision
@@ -34,16 +37,9 @@ _MOST_BYTES = 64 << 20
 #: fewer files are judged sooner than further processes start
 _WORTH_PROCESSES = 400
 _CHUNK = 50
+#: chunks that wait for an earlier one, by process: memory stays bounded however slowly answers are read
+_AHEAD = 4
 _SHOWN_TIMES = 8
-
-
-def files_in(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the files, folders walked in order."""
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(file for file in path.rglob("*") if file.is_file())
-        else:
-            yield path
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +102,8 @@ def screen(
 ) -> None:
     """Say what would happen to messages; nothing is sent or recorded.
 
-    Folders are walked. Without --login no rule about accounts applies. --json prints a line per file:
+    Folders are walked, links to files are followed; answers come in the files' order. Without --login no rule
+    about accounts applies. --json prints a line per file:
     {"file","score","action","hits":[{"rule","score","evidence"}],"ms"}.
     """
     config = context.config
@@ -115,6 +112,7 @@ def screen(
     if login:
         with context.read() as tx:
             account = accounts.account(tx, login)
+        context.store.close()  # its threads would not live in forked processes
     judge = Judge(building.screener(config), thresholds, account, as_json, times and not as_json)
     collector.spare()
     files = list(files_in(paths))
@@ -123,7 +121,7 @@ def screen(
     hidden = len(files) < _CHUNK or not sys.stderr.isatty() or sys.stdout.isatty()
     with click.progressbar(length=len(files), label="screened", file=sys.stderr, hidden=hidden) as bar:
         for count, text, faults in _judged(judge, files, jobs):
-            click.echo(text, nl=False)
+            click.echo(text, nl=False, color=False if os.environ.get("NO_COLOR") else None)
             if faults:
                 click.echo("\n".join(faults), err=True)
             unreadable += len(faults)
@@ -141,9 +139,15 @@ def _judged(judge: Judge, files: Sequence[Path], jobs: int) -> Iterator[tuple[in
         return
     # forked: the rules are there already, and memory that nobody changes is shared
     fork = multiprocessing.get_context("fork")
+    waiting: deque[tuple[int, Future[tuple[str, list[str]]]]] = deque()
     with ProcessPoolExecutor(jobs, mp_context=fork, initializer=_serve, initargs=(judge,)) as pool:
-        for part, (text, faults) in zip(chunks, pool.map(_lines, chunks), strict=True):
-            yield len(part), text, faults
+        for part in chunks:
+            waiting.append((len(part), pool.submit(_lines, part)))
+            if len(waiting) >= _AHEAD * jobs:
+                count, answer = waiting.popleft()
+                yield count, *answer.result()
+        for count, answer in waiting:
+            yield count, *answer.result()
 
 
 #: in a process that judges for another one: by what
@@ -171,12 +175,13 @@ def _json(file: Path, verdict: Verdict, action: Action) -> str:
 
 def _text(file: Path, verdict: Verdict, decision: Decision[Action]) -> Iterator[str]:
     action = str(decision.action)
-    name = click.style(action, fg=_COLOURS[action], bold=True)
-    yield f"{name:<8} {verdict.score:6.2f}  {file}  ({decision.reason})"
+    name = click.style(f"{action:<8}", fg=_COLOURS[action], bold=True)
+    yield f"{name} {verdict.score:6.2f}  {click.style(str(file), bold=True)}  ({decision.reason})"
     for hit in sorted(verdict.hits, key=lambda hit: -abs(hit.score)):
-        yield f"   {hit.score:+6.2f}  {hit.rule:<28} {hit.evidence}"
+        points = click.style(f"{hit.score:+6.2f}", fg="red" if hit.score > 0 else "green")
+        yield f"   {points}  {hit.rule:<28} {hit.evidence}".rstrip()
     for check in verdict.unanswered:
-        yield f"        ?  {check:<28} gave no answer"
+        yield f"   {click.style('     ?', fg='cyan')}  {check:<28} gave no answer"
 
 
 def _times(verdict: Verdict) -> Iterator[str]:
@@ -185,5 +190,5 @@ def _times(verdict: Verdict) -> Iterator[str]:
         ((spent, name) for name, spent in verdict.timings.items() if name not in stages), reverse=True
     )
     spent = [(name, verdict.timings.get(name, 0.0)) for name in stages]
-    yield "   " + ", ".join(f"{name} {span:.3f} ms" for name, span in spent)
+    yield f"   ruleset {verdict.ruleset}: " + ", ".join(f"{name} {span:.3f} ms" for name, span in spent)
     yield "   slowest: " + ", ".join(f"{name} {span:.3f} ms" for span, name in rules[:_SHOWN_TIMES])

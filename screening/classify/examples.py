@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from screening.classify.features import GROUPS, SLOTS, VERSION
-from screening.classify.model import ModelError, write
+from screening.classify.model import ModelError, age, write
 from screening.classify.solve import Example
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def bounded(kept: dict[bytes, Example]) -> dict[bytes, Example]:
 
 
 def replace(path: Path, kept: dict[bytes, Example]) -> None:
-    """Write the file anew, atomically."""
-    write(path, _MAGIC + b"".join(map(_record, kept.values())))
+    """Write the file anew, atomically; the ones before stay beside it, as long as models do."""
+    write(path, _MAGIC + b"".join(map(_record, kept.values())), before_replace=lambda: age(path))
 
 
 @contextmanager

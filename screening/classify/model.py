@@ -14,6 +14,7 @@ import tempfile
 import zlib
 from array import array
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 from zlib import crc32
@@ -185,7 +186,7 @@ def save(model: Model, path: Path) -> None:
     Order: new file, fsync, older generations move up, replace, fsync of the folder: a crash at any point
     leaves a whole model at `path`.
     """
-    write(path, model.to_bytes(), before_replace=lambda: _age(path))
+    write(path, model.to_bytes(), before_replace=lambda: age(path))
 
 
 def write(path: Path, content: bytes, *, before_replace: Callable[[], None] | None = None) -> None:
@@ -211,29 +212,37 @@ def write(path: Path, content: bytes, *, before_replace: Callable[[], None] | No
         os.close(folder)
 
 
-def _generation(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.{number}")
+def generations(path: Path) -> list[Path]:
+    """Return where the files before the current one are kept, newest first, whether they exist or not."""
+    return [path.with_name(f"{path.name}.{number}") for number in range(1, GENERATIONS + 1)]
 
 
-def _age(path: Path) -> None:
-    """Move each older model one place up and keep the current one as the first of them."""
+def age(path: Path) -> None:
+    """Move each older file one place up and keep the current one as the first of them."""
     if not path.exists():
         return
-    for number in range(GENERATIONS - 1, 0, -1):
-        older = _generation(path, number)
+    places = generations(path)
+    for newer, older in reversed(list(pairwise(places))):
+        if newer.exists():
+            newer.replace(older)
+    places[0].unlink(missing_ok=True)
+    places[0].hardlink_to(path)  # no moment without a file at `path`
+
+
+def step_back(path: Path) -> None:
+    """Put the file before the current one back, the older ones behind it; FileNotFoundError if none."""
+    places = generations(path)
+    places[0].replace(path)
+    for newer, older in pairwise(places):
         if older.exists():
-            older.replace(_generation(path, number + 1))
-    first = _generation(path, 1)
-    first.unlink(missing_ok=True)
-    first.hardlink_to(path)  # no moment without a file at `path`
+            older.replace(newer)
 
 
 def rollback(path: Path) -> Model:
     """Put the model before the current one back and return it; ModelError if there is none."""
-    model = load(_generation(path, 1))
-    _generation(path, 1).replace(path)
-    for number in range(2, GENERATIONS + 1):
-        older = _generation(path, number)
-        if older.exists():
-            older.replace(_generation(path, number - 1))
+    older = generations(path)[0]
+    if not older.exists():
+        raise ModelError(f"no older model is kept; without {path} itself the shipped one serves")
+    model = load(older)
+    step_back(path)
     return model

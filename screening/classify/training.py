@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -127,6 +128,18 @@ def forget(path: Path, mails: Iterable[Mail]) -> Learned:
         kept = store.read(_examples(path))
         gone = sum(kept.pop(example_of(mail, spam=True).key, None) is not None for mail in mails)
         return _write(path, kept, new=0, corrected=gone, known=0)
+
+
+def rollback(path: Path) -> Model:
+    """Put the model before the current one back, and the examples that it was made of; ModelError if none.
+
+    The next training goes on from there: what was learned since is forgotten.
+    """
+    with store.locked(path):
+        model = models.rollback(path)
+        with suppress(FileNotFoundError):
+            models.step_back(_examples(path))
+        return model
 
 
 def _write(path: Path, kept: dict[bytes, Example], *, new: int, corrected: int, known: int) -> Learned:

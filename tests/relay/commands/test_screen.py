@@ -53,3 +53,19 @@ def test_a_link_to_nothing_is_no_file_and_a_file_given_twice_is_judged_twice(fol
     finally:
         gone.unlink()
     assert len(rows) == 121
+
+
+def test_an_unreadable_file_is_named_and_the_others_judged(folder: Path) -> None:
+    memory = "/proc/self/mem"  # may be opened and not be read
+    arguments = ["-c", str(folder / "gatepost.toml"), "screen", memory, str(folder / "mails" / "000.eml")]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 1
+    assert "1 unreadable" in done.stderr
+    assert "deliver" in done.stdout
+
+
+def test_colours_are_for_terminals_that_want_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["-c", str(folder / "gatepost.toml"), "screen", str(folder / "mails" / "000.eml")]
+    assert "\x1b[32m" in CliRunner().invoke(main, arguments, color=True).stdout
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in CliRunner().invoke(main, arguments, color=True).stdout

@@ -156,3 +156,15 @@ def test_the_line_from_margin_to_odds_is_steep_for_clean_and_flat_for_mixed_exam
     assert clean[0] > 1
     assert mixed[0] == pytest.approx(0, abs=0.01)
     assert solve.line([1.0] * 4, [True, True, False, False])[0] >= 0
+
+
+def test_after_a_rollback_training_goes_on_from_the_older_examples(tmp_path: Path) -> None:
+    path = tmp_path / "classifier.model"
+    first = learn(path, letters(20))
+    learn(path, [(letter(900, spam=False), True)])
+    assert training.rollback(path).identity == first.identity
+    again = learn(path, letters(20))
+    assert (again.new, again.known, again.identity) == (0, 40, first.identity)
+    training.rollback(path)
+    with pytest.raises(ModelError, match="no older model is kept"):
+        training.rollback(path)
