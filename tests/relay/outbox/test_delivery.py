@@ -188,7 +188,7 @@ async def test_a_server_that_is_down_is_left_alone_and_others_are_not(bench: Ben
     assert len(waiting(bench)) == 20
 
 
-async def test_an_answer_that_comes_late_settles_the_message_without_a_second_try(bench: Bench) -> None:
+async def test_du_30_an_answer_that_comes_late_settles_the_message_without_a_second_try(bench: Bench) -> None:
     loop = asyncio.get_running_loop()
     good, bad, lost = (loop.create_future() for _ in range(3))
     for late in (good, bad, lost):

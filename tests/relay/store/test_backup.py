@@ -62,7 +62,7 @@ def copy(home: Path, target: Path) -> dict[str, object]:
 
 
 @pytest.mark.usefixtures("store")
-def test_a_copy_comes_back_elsewhere(home: Path, tmp_path: Path) -> None:
+def test_du_37_a_copy_comes_back_elsewhere(home: Path, tmp_path: Path) -> None:
     target, elsewhere = tmp_path / "copy", tmp_path / "elsewhere"
     manifest = copy(home, target)
     assert manifest["taken_at"] == NOW.isoformat()
@@ -81,7 +81,7 @@ def test_a_copy_comes_back_elsewhere(home: Path, tmp_path: Path) -> None:
     again.close()
 
 
-async def test_a_copy_under_load_is_whole(home: Path, tmp_path: Path, store: Store) -> None:
+async def test_du_37_a_copy_under_load_is_whole(home: Path, tmp_path: Path, store: Store) -> None:
     batch, writing = Batch(store), True
 
     async def write() -> int:

@@ -54,7 +54,7 @@ def on_sqlite(tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-async def test_a_short_lock_by_another_process_is_waited_out(on_sqlite: Store, tmp_path: Path) -> None:
+async def test_du_23_a_short_lock_by_another_process_is_waited_out(on_sqlite: Store, tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "gatepost.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     writing = asyncio.create_task(on_sqlite.write(add))
@@ -66,7 +66,7 @@ async def test_a_short_lock_by_another_process_is_waited_out(on_sqlite: Store, t
     other.close()
 
 
-async def test_a_long_lock_is_an_error_in_bounded_time_and_the_loop_lives(
+async def test_du_23_a_long_lock_is_an_error_in_bounded_time_and_the_loop_lives(
     on_sqlite: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "WAIT_SECONDS", 0.5)
@@ -169,7 +169,7 @@ def test_what_was_said_to_be_written_outlives_a_kill(tmp_path: Path) -> None:
     store.close()
 
 
-async def test_a_missing_table_makes_health_red_until_it_is_back(on_sqlite: Store) -> None:
+async def test_du_24_a_missing_table_makes_health_red_until_it_is_back(on_sqlite: Store) -> None:
     with on_sqlite.begin() as tx:
         tx.execute(text("ALTER TABLE vote RENAME TO gone"))
     with pytest.raises(StoreError, match="no such table"):
@@ -186,7 +186,7 @@ async def test_a_missing_table_makes_health_red_until_it_is_back(on_sqlite: Stor
     await on_sqlite.ready()
 
 
-async def test_a_damaged_file_is_an_error_not_a_crash(tmp_path: Path) -> None:
+async def test_du_24_a_damaged_file_is_an_error_not_a_crash(tmp_path: Path) -> None:
     store = Store("sqlite:///gatepost.db", tmp_path)
     store.migrate()
     store.close()
@@ -206,7 +206,7 @@ def fill(tx: Connection) -> None:
         add(tx, "x" * 5000 + str(number))
 
 
-async def test_a_file_that_is_no_database_is_an_error_everywhere(tmp_path: Path) -> None:
+async def test_du_24_a_file_that_is_no_database_is_an_error_everywhere(tmp_path: Path) -> None:
     (tmp_path / "gatepost.db").write_bytes(b"not a database, whatever its name says" * 100)
     store = Store("sqlite:///gatepost.db", tmp_path)
     with pytest.raises(StoreError, match="not a database"):
@@ -239,7 +239,7 @@ def test_a_folder_that_does_not_exist_is_an_error(tmp_path: Path) -> None:
         Store("sqlite:///nowhere/gatepost.db", tmp_path)
 
 
-async def test_a_full_disk_is_an_error_and_passes(on_sqlite: Store) -> None:
+async def test_du_22_a_full_disk_is_an_error_and_passes(on_sqlite: Store) -> None:
     def pages(most: int) -> None:
         connection = on_sqlite._engine.raw_connection()
         connection.cursor().execute(f"PRAGMA max_page_count={most}")
@@ -322,7 +322,7 @@ def on_postgres(postgres_server: Server, tmp_path: Path) -> Iterator[Store]:
     postgres_server.drop(url)
 
 
-async def test_postgresql_gone_and_back_is_red_and_then_green(
+async def test_du_25_postgresql_gone_and_back_is_red_and_then_green(
     on_postgres: Store, postgres_server: Server
 ) -> None:
     await on_postgres.write(add)
@@ -343,7 +343,7 @@ async def test_postgresql_gone_and_back_is_red_and_then_green(
     assert found == {"a", "c", *schema.COUNTERS}
 
 
-async def test_a_connection_killed_at_the_commit_leaves_the_outcome_unknown(on_postgres: Store) -> None:
+async def test_du_26_a_connection_killed_at_the_commit_leaves_the_outcome_unknown(on_postgres: Store) -> None:
     """A deferred trigger kills the connection while COMMIT runs: nobody may be told that it failed."""
     with on_postgres.begin() as tx:
         tx.execute(
@@ -382,7 +382,7 @@ async def test_a_killed_connection_fails_its_group_and_the_next_works(on_postgre
     assert found == {*(f"n{n}" for n in range(9)), *schema.COUNTERS}
 
 
-async def test_a_lock_held_elsewhere_ends_in_an_error_of_bounded_time(
+async def test_du_23_a_lock_held_elsewhere_ends_in_an_error_of_bounded_time(
     on_postgres: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "WAIT_SECONDS", 1.0)

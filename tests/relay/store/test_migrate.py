@@ -113,7 +113,7 @@ print("done", flush=True)
 
 
 @pytest.mark.parametrize("after_seconds", [0.0, 0.15, 0.3])
-def test_a_migration_killed_in_the_middle_is_done_by_the_next(
+def test_du_19_a_migration_killed_in_the_middle_is_done_by_the_next(
     empty_url: str, tmp_path: Path, after_seconds: float
 ) -> None:
     command = [sys.executable, "-c", _SCRIPT, empty_url, str(tmp_path)]

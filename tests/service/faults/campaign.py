@@ -54,7 +54,6 @@ class Campaign(Site):
         self.hits: Counter[str] = Counter(dict.fromkeys(WINDOWS, 0))
         self.aimed: Counter[str] = Counter()
         self.kills = 0
-        self.doubled = 0
         self._workers = workers
         self._struck = threading.Event()
         self._release = threading.Event()
@@ -231,7 +230,6 @@ class Campaign(Site):
             for one in people:
                 if entry.copies[one] and not one.startswith("bad"):
                     entry.limit[one] = entry.copies[one] + 1
-                    self.doubled += 1
             if not entry.promised:
                 entry.owed = remains.ids[number]
         for number in remains.reports:
@@ -239,7 +237,6 @@ class Campaign(Site):
             entry.refused = False
             if entry.bounces:
                 entry.bounce_limit = entry.bounces + 1
-                self.doubled += 1
 
     # --- the end
 
@@ -263,6 +260,7 @@ class Campaign(Site):
         entries = self.book.entries
         tries = Counter(answer[:1].decode() or "none" for entry in entries for answer in entry.answers)
         copies = sum(entry.copies.total() for entry in entries)
+        twice = sum(count - 1 for entry in entries for count in entry.copies.values() if count)
         lines = [
             f"{self.kills} kills under load, {self.store.name}, workers = {self._workers}",
             *(f"  {name} {what:<46} hit {self.hits[name]:>4}  aimed at {self.aimed[name]:>4}"
@@ -270,6 +268,7 @@ class Campaign(Site):
             f"  {len(entries)} messages; answers: 250 {tries['2']}, 4xx {tries['4']}, 5xx {tries['5']},"
             f" none {tries['none']}",
             f"  {copies} copies taken by the server, {sum(entry.bounces for entry in entries)} bounces;"
-            f" second copies that a kill excuses {self.doubled}; set aside {self.aside}",
+            f" second copies, each excused by a kill or by the client's own retry: {twice};"
+            f" set aside after three kills and let go on: {self.aside}",
         ]  # fmt: skip
         return "\n".join(lines)

@@ -29,46 +29,53 @@ class Load:
         self.kinds = KINDS
         self._open = threading.Event()
         self._ended = threading.Event()
-        self._idle = threading.Semaphore(0)
-        self._sessions = sessions
+        self._changed = threading.Condition()
+        #: how often the doors were shut, and how often each session has seen it
+        self._shut = 0
+        self._seen = [0] * sessions
         self._threads = [
-            threading.Thread(target=self._run, args=(random.Random(seed + n),), daemon=True)  # noqa: S311
-            for n in range(sessions)
+            threading.Thread(target=self._run, args=(n, seed), daemon=True) for n in range(sessions)
         ]
         for thread in self._threads:
             thread.start()
 
     def let_in(self) -> None:
         """Let every session connect."""
-        self._open.set()
+        with self._changed:
+            self._open.set()
+            self._changed.notify_all()
 
     def shut(self) -> None:
         """Let nobody connect again."""
-        self._open.clear()
+        with self._changed:
+            self._open.clear()
+            self._shut += 1
 
     def quiet(self) -> None:
         """Wait until every session has lost its connection; call `shut` first."""
-        for _ in range(self._sessions):
-            assert self._idle.acquire(timeout=90), "a client still waits for its answer"
+        with self._changed:
+            done = self._changed.wait_for(lambda: min(self._seen) == self._shut, timeout=90)
+        assert done, "a client still waits for its answer"
 
     def end(self) -> None:
         """End all sessions."""
         self._ended.set()
-        self._open.set()
+        self.let_in()
         for thread in self._threads:
             thread.join(90)
             assert not thread.is_alive(), "a client hangs"
 
-    def _run(self, dice: random.Random) -> None:
+    def _run(self, number: int, seed: int) -> None:
+        dice = random.Random(seed + number)  # noqa: S311 - a load that can be repeated
         broken: Entry | None = None
         while not self._ended.is_set():
-            if not self._open.wait(1):
-                continue
-            broken = self._session(dice, broken)
-            if not self._ended.is_set() and not self._open.is_set():
-                self._idle.release()
-                while not self._open.wait(1) and not self._ended.is_set():
+            with self._changed:
+                if not self._open.is_set():
+                    self._seen[number] = self._shut
+                    self._changed.notify_all()
+                    self._changed.wait(1)
                     continue
+            broken = self._session(dice, broken)
 
     def _session(self, dice: random.Random, broken: Entry | None) -> Entry | None:
         """Send until the connection breaks; return the message that it broke in."""

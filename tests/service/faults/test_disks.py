@@ -92,11 +92,18 @@ def test_du_21_all_is_synced_before_the_250_is_written(
 
 
 @needs_strace
-def test_du_21_a_failing_fsync_is_451_and_nothing_is_taken_until_it_works_again(
-    on_sqlite: Site, tmp_path: Path
+@pytest.mark.parametrize(
+    ("calls", "error"),
+    [
+        pytest.param(SYNCS, "EIO", id="du_21_failing_fsync"),
+        pytest.param("pwrite64", "EROFS", id="du_24_read_only"),
+    ],
+)
+def test_a_disk_that_fails_is_451_and_nothing_is_taken_until_it_works_again(
+    on_sqlite: Site, tmp_path: Path, calls: str, error: str
 ) -> None:
     with on_sqlite.client() as client:
-        fail = ("-e", f"trace={SYNCS}", "-e", f"inject={SYNCS}:error=EIO")
+        fail = ("-e", f"trace={calls}", "-e", f"inject={calls}:error={error}")
         with strace(on_sqlite, tmp_path / "strace.log", *fail):
             for large in (True, False):  # the second finds the store red
                 assert on_sqlite.send(client, "later", large=large)[0].startswith(b"451")

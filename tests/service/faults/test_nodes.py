@@ -1,0 +1,124 @@
+"""DU-28: several nodes on one PostgreSQL, one of them cut off from it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.service.faults.book import SENDER
+from tests.service.faults.stores import Postgres
+from tests.service.harness import Relay, until
+from tests.service.wire import Client
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.service.faults.site import Site
+
+pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+
+NAME = ".s.PGSQL.5432"
+
+
+class Wire:
+    """The way of one node to the database, which can be cut."""
+
+    def __init__(self, near: Path, far: Path) -> None:
+        self._far = far
+        self._whole = True
+        self._ends: list[socket.socket] = []
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(near / NAME))
+        self._listening.listen(50)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                one, _ = self._listening.accept()
+                other = socket.socket(socket.AF_UNIX)
+                if not self._whole:
+                    one.close()
+                    other.close()
+                    continue
+                other.connect(str(self._far / NAME))
+                self._ends += [one, other]
+                for source, target in ((one, other), (other, one)):
+                    threading.Thread(target=self._pump, args=(source, target), daemon=True).start()
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """Cut every connection, and let none through."""
+        self._whole = False
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        """Let new connections through."""
+        self._whole = True
+
+    def close(self) -> None:
+        """Close everything."""
+        self.cut()
+        self._listening.close()
+        for end in self._ends:
+            end.close()
+
+
+@pytest.fixture
+def second(on_postgres: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Relay, Wire]]:
+    """A second node with the same keys, and its wire to the database."""
+    store, first = on_postgres.store, on_postgres.relay
+    assert isinstance(store, Postgres)
+    home, near = tmp_path_factory.mktemp("second"), tmp_path_factory.mktemp("w")
+    wire = Wire(near, store.server.folder)
+    (home / "keys").mkdir()
+    for key in (first.folder / "keys").iterdir():
+        (home / "keys" / key.name).write_bytes(key.read_bytes())
+        (home / "keys" / key.name).chmod(0o600)
+    (home / "gatepost.toml").write_text(re.sub(r"host=[^\"]+", f"host={near}", first.config.read_text()))
+    with Relay(home) as relay:
+        relay.passwords = first.passwords
+        yield relay.start(), wire
+    wire.close()
+
+
+def test_du_28_a_node_cut_off_from_the_store_takes_nothing_and_the_others_go_on(
+    on_postgres: Site, second: tuple[Relay, Wire]
+) -> None:
+    site, (relay, wire) = on_postgres, second
+    with site.client() as near, Client(relay, SENDER) as far:
+        assert site.send(far, "later")[0].startswith(b"250")
+        wire.cut()
+        began = time.monotonic()
+        assert site.send(far, "later")[0].startswith(b"451")
+        assert time.monotonic() - began < 12
+        # what waits here is delivered by the other
+        assert site.send(near, "later")[0].startswith(b"250")
+        site.store.age_leases()
+        assert site.drain() == []
+        wire.mend()
+
+        def taken() -> bool:
+            return site.send(far, "later")[0].startswith(b"250")
+
+        until(taken, seconds=15)
+    assert relay.stop() == 0
+    site.store.age_leases()
+    assert site.settle() == []
