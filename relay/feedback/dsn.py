@@ -81,7 +81,8 @@ def parse(found: Sequence[Part], raw: bytes, depth: int = 0) -> Report | None:
             statuses = _as_statuses(freetext.guesses(notice), notice) or statuses
         if not sure:
             return None
-    statuses = tuple(_with_reason(one, notice.text) for one in statuses)
+    said_all = f"{notice.text}\n{notice.rest}"
+    statuses = tuple(_with_reason(one, said_all) for one in statuses)
     return _report(top, notice.inner, statuses, dialect)
 
 

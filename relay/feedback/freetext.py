@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MAX_TEXT = 48 * 1024
 _MOST_FOUND = 200
 _MOST_LINES = 600
+_MOST_BELOW = 3000
 #: evidence: stands as failed addresses stand · words of failure beside it · merely mentioned
 STRONG, LIKELY, WEAK = 3, 2, 1
 
@@ -91,6 +92,8 @@ class Notice:
     text: str
     inner: Header
     top: Header
+    #: what follows, if the cut was a guess: fields of the message may be quoted amid a notice
+    rest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,18 +105,20 @@ class _Seen:
 def notice_of(texts: Sequence[str], inner: Header, top: Header) -> Notice:
     """Cut a report's texts where the returned message starts; its header, if there is no part for it."""
     text = "\n".join(texts)[:MAX_TEXT]
-    place = _returned_at(text)
+    place, guessed = _returned_at(text)
     if place is None:
         return Notice(text, inner, top)
     rest = text[place:]
     if not inner.named and (found := re.search(r"^[ \t>|]*[\w-]{2,40}:[ \t]", rest, re.MULTILINE)):
         block = re.sub(r"^[ \t]?[>|][ \t]?", "", rest[found.start() :], flags=re.MULTILINE)
         inner = header_of(block.lstrip().encode("utf-8", "surrogateescape"))[0]
-    return Notice(text[:place], inner, top)
+    below = re.split(r"\n[ \t]*\n", rest, maxsplit=1)[1:] if guessed else []
+    more = below[0][:_MOST_BELOW] if below and _FAILURE.search(below[0][:300]) else ""
+    return Notice(text[:place], inner, top, more)
 
 
-def _returned_at(text: str) -> int | None:
-    """Return where the returned message starts: a marker, or three header fields in a row."""
+def _returned_at(text: str) -> tuple[int | None, bool]:
+    """Return where the returned message starts: at a marker, or (a guess) at three fields in a row."""
     marker = next((found.start() for found in _RETURNED.finditer(text) if found.start() > 20), None)
     run, first, place = 0, 0, 0
     for line in text.splitlines(keepends=True)[:_MOST_LINES]:
@@ -128,12 +133,18 @@ def _returned_at(text: str) -> int | None:
             run = 0
         place += len(line)
     headers = first if run >= 3 and first > 20 else None
-    return min((one for one in (marker, headers) if one is not None), default=None)
+    if headers is not None and (marker is None or headers < marker):
+        return headers, True
+    return marker, False
 
 
 def recipients(notice: Notice, evidence: int) -> list[str]:
     """Return who could not be reached by that much evidence; may be empty, never raises."""
-    return [one.address for one in _judged(notice) if one.evidence >= evidence][:_MOST_FOUND]
+    found = [one.address for one in _judged(notice) if one.evidence >= evidence][:_MOST_FOUND]
+    if found or not notice.rest:
+        return found
+    below = Notice(notice.rest, notice.inner, notice.top)
+    return [one.address for one in _judged(below) if one.evidence >= STRONG][:_MOST_FOUND]
 
 
 def guesses(notice: Notice) -> list[str]:

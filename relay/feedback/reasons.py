@@ -23,6 +23,7 @@ _WORDS: tuple[tuple[str, bool, tuple[str, ...]], ...] = (
         r"zu ?viele mails",
         r"exceed\w* (?:its |the |his |her )?(?:disk|allowed|storage|mail) ?(?:space|size|limit|quota)?",
         r"(?:mailbox|mailfolder|account|inbox) (?:\S+ )?(?:is |are )?(?:too )?full|mailbox size limit",
+        r"exceeded the local limit",
         r"postfach .{0,40}voll|bo[iî]te .{0,40}pleine|buz[oó]n .{0,20}lleno|caixa .{0,30}cheia",
         r"casella .{0,20}piena",
         r"переполнен|容量|已满|已滿|いっぱい|가득",
