@@ -89,6 +89,8 @@ class Stamped:
     answer_key: bytes
     #: monotonic moment of the client's dot
     since: float
+    #: the sender may be told of it: otherwise it may be an innocent third party's address
+    own_sender: bool = True
     #: of what could not be screened, as it came in: address, HELO and TLS of the client
     client: tuple[str, str, str] | None = None
 
@@ -186,7 +188,8 @@ class Forwarder:
             if message.action is Action.HOLD:
                 await transaction.upstream.abandon()
                 parcel = self._parcel(transaction, message, Why.HELD)
-                number = await self._kept(message.since, self.outbox.hold(parcel))
+                held = self.outbox.hold(parcel, tell_sender=message.own_sender)
+                number = await self._kept(message.since, held)
                 return replies.make(
                     250, "0.0", f"Held until your provider has looked at it, message {number}"
                 ), "held"

@@ -25,7 +25,7 @@ from policies.decision import Decision
 from policies.habits import Act
 from policies.transmission import Enforce
 from relay import clock, forwarding
-from relay.conduct import Conduct, program
+from relay.conduct import FOREIGN_SENDER, Conduct, program
 from relay.events import MessageHandled
 from relay.familiar import Familiar
 from relay.forwarding import Stamped
@@ -182,6 +182,7 @@ class Pipeline:
             eight_bit=content.eight_bit,
             answer_key=transaction.answer_key,
             since=since,
+            own_sender=all(hit.rule != FOREIGN_SENDER for hit in handling.verdict.hits),
             client=(session.peer_ip, session.helo, session.tls) if unscreened else None,
         )
         handling.reply, handling.outcome = await self.forwarder.deliver(transaction, stamped)

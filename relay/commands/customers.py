@@ -145,7 +145,15 @@ def add_customer(
             tx, "customer added", f"customer {name}",
             hosts=hosts, tls=tls, auth=str(how), mode=mode, forward=str(forward),
         )  # fmt: skip
+    _warn_of_secret(context, secret)
     click.echo(f"customer {name} added; its server: {', '.join(hosts)}")
+
+
+def _warn_of_secret(context: Context, secret: str) -> None:
+    """Say at once what would stop the customer's mail later."""
+    path = context.config.folder / secret
+    if secret and not path.is_file():
+        click.echo(f"{path} is not there yet: it must hold the password, on one line", err=True)
 
 
 def _login(auth: str, relay: tuple[str, str] | None) -> tuple[UpstreamAuth, str, str]:
@@ -188,6 +196,7 @@ def change_customer(
             accounts.set_forwarding(tx, now, name, forward=how, relay=relay)
             login = None if relay is None else relay[0]
             audited(tx, "customer changed", f"customer {name}", forward=forward, relay_login=login)
+            _warn_of_secret(context, relay[1] if relay else "")
             said += [f"forward {forward}"] if forward else []
             said += [f"waiting mail goes out as {login or 'nobody'}"] if relay is not None else []
     click.echo(f"customer {name}: {', '.join(said)}")

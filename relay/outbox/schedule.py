@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 JUMP = timedelta(minutes=5)
 #: After so long the new time is believed: somebody has corrected the clock on purpose.
 BELIEVED_SECONDS = 3600.0
+HOUR_SECONDS = 3600.0
+#: Accounts that notes are counted of.
+MOST_ACCOUNTS = 10_000
 
 
 class Steady:
@@ -107,3 +110,21 @@ class Servers:
     def left_alone(self, now: float) -> int:
         """Return how many servers are left alone at the moment."""
         return sum(server.until > now for server in self._servers.values())
+
+
+@dataclass(slots=True)
+class Sparing:
+    """So many notes an hour to one account, so that a campaign in its name does not bury its mailbox."""
+
+    an_hour: int
+    _since: dict[int, tuple[float, int]] = field(default_factory=dict)
+
+    def allows(self, account_id: int, now: float) -> bool:
+        """Count a note and return whether it may be sent; `now` is monotonic seconds."""
+        begun, sent = self._since.get(account_id, (now, 0))
+        if now - begun >= HOUR_SECONDS:
+            begun, sent = now, 0
+        if len(self._since) >= MOST_ACCOUNTS:
+            self._since.clear()
+        self._since[account_id] = (begun, sent + 1)
+        return sent < self.an_hour

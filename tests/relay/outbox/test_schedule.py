@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from relay.outbox.schedule import BELIEVED_SECONDS, Servers, Steady
+from relay.outbox.schedule import BELIEVED_SECONDS, Servers, Sparing, Steady
 
 START = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -65,3 +65,10 @@ def test_a_server_gets_a_few_at_once_and_one_after_a_failure() -> None:
     assert servers.room(7, 29.0) == 2
     servers.ended(7)
     assert servers.room(7, 29.0) == 3
+
+
+def test_an_account_is_told_so_often_an_hour() -> None:
+    sparing = Sparing(2)
+    asked = (0.0, 10.0, 20.0, 3599.0, 3600.0)
+    assert [sparing.allows(1, at) for at in asked] == [True, True, False, False, True]
+    assert sparing.allows(2, 20.0)
