@@ -259,7 +259,7 @@ class Pipeline:
         verdict = await self._screened(mail, forwarding.SCREEN_SECONDS)
         verdict = self._weighed(account, mail, verdict, act)
         decision = self.conduct.decide(account, verdict)
-        if decision.action is Action.DEFER:
+        if decision.action is Action.DEFER or decision.numbers.get("breach") == Enforce.WAIT:
             return Screened("later", reason=decision.reason)
         outcome = {Action.HOLD: "held", Action.REFUSE: "refused"}.get(decision.action, "queued")
         found = {
