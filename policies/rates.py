@@ -102,6 +102,8 @@ def refund(bucket: Bucket, cost: int, limit: Limit) -> Bucket:
     return Bucket(max(bucket.paid_back_at_ns - cost * limit.interval_ns, 0))
 
 
+#: automatic answers of one account to one address: more is a loop of two programs
+ANSWERS = Limit(10, timedelta(minutes=10), "automatic answers to one address")
 #: what a throttled account's waiting mail leaves at, and what an account just back from a switch-off may send
 PACE = Limit(60, timedelta(hours=1), "pace while throttled")
 HALF_OPEN_PACE = Limit(20, timedelta(hours=1), "pace after a switch-off")

@@ -209,5 +209,6 @@ def gate(config: Config, directory: Directory, pipeline: Pipeline, switches: Swi
     made = Gate(config, transmission(config), directory, pipeline, switches, buckets)
     conduct = pipeline.conduct
     conduct.foreign, conduct.bypassed = directory.foreign, switches.bypassed
+    conduct.looping = made.looping
     conduct.transmission, conduct.recipients_24h = made.policy, made.recipients_today
     return made

@@ -49,6 +49,8 @@ class Conduct:
         self.foreign: Callable[[int, str], bool] = lambda _customer_id, _domain: False
         #: staff let everything pass for a while
         self.bypassed: Callable[[], bool] = lambda: False
+        #: counts an automatic answer, and tells whether it is one too many
+        self.looping: Callable[[Account, str], bool] = lambda _account, _recipient: False
         #: recipients of an account within a day, as far as a clause asks
         self.recipients_24h: Callable[[Account], int] = lambda _account: 0
 
@@ -134,6 +136,24 @@ class Conduct:
         if not fault:
             return verdict
         return dataclasses.replace(verdict, hits=(*verdict.hits, Hit(FOREIGN_SENDER, 0.0, fault)))
+
+    def loops(self, account: Account, mail: Mail) -> bool:
+        """Return whether an automatic answer is one of too many to the same address: braked, not punished.
+
+        RFC 3834 §4: what answers by itself says so in Auto-Submitted.
+        """
+        people = mail.envelope.recipients
+        if len(people) != 1 or not mail.has("auto-submitted"):
+            return False
+        if mail.header("auto-submitted").strip().lower().startswith("no") or self.bypassed():
+            return False
+        return account.customer.mode is Mode.ENFORCE and self.looping(account, people[0])
+
+    def reports_spam(self, mail: Mail) -> bool:
+        """Return whether a message goes to addresses for reports of spam alone: it does not count as spam."""
+        samples = self.config.policy.sample_addresses
+        people = mail.envelope.recipients
+        return bool(people) and all(to.lower().startswith("abuse@") or to.lower() in samples for to in people)
 
     def tells(self, decision: Decision[Action]) -> bool:
         """Return whether a message was refused for what it said or whom it named."""

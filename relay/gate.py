@@ -246,6 +246,12 @@ class Gate:
         day = self._rules_of(account, clock.now()).day
         return round(self.buckets.used(day, clock.now()) * day.limit.amount) if day else 0
 
+    def looping(self, account: Account, recipient: str) -> bool:
+        """Count an automatic answer to an address, and return whether there are too many."""
+        hashed = self._keyring.recipient_hash(account.customer.id, recipient)
+        want = Want(key_of("automatic answers", account.id, hashed.hex()), rates.ANSWERS)
+        return self.buckets.take([want], clock.now())[0].action is not Take.TAKEN
+
     def _late(
         self, transaction: Transaction, late: Bound, decision: Decision[Take], now: datetime
     ) -> Reply | None:

@@ -212,6 +212,8 @@ class Pipeline:
         decision, verdict = handling.decision, handling.verdict
         if decision.action is Action.DEFER and not transaction.may_wait:
             return replies.NOT_SCREENED
+        if self.conduct.loops(transaction.account, handling.mail):
+            return replies.LOOP_OF_TWO
         if decision.numbers.get("breach") == Enforce.WAIT:
             return replies.make(450, "7.1", f"{decision.reason} (message {transaction.id})")
         if decision.action is Action.REFUSE:
@@ -321,7 +323,8 @@ class Pipeline:
                 + self.keyring.domain_hash(customer_id, to.recipient.rpartition("@")[2])
                 for to in transaction.recipients
             ),
-            body_hash=handling.body_hash,
+            # a body that does not count as spam-like has no hash: reports of spam look like spam
+            body_hash=None if self.conduct.reports_spam(mail) else handling.body_hash,
             message_id_hash=handling.message_id_hash,
             fingerprint=mail.fingerprint,
             client_network=handling.act.network,

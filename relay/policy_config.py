@@ -40,6 +40,9 @@ class PolicyConfig(Section):
         "", description="what senders agree to; empty: the shipped policies/transmission.toml"
     )
     support_addresses: tuple[str, ...] = Field((), description="reachable in every standing but closed")
+    sample_addresses: tuple[str, ...] = Field(
+        (), description="spam may be sent there as a sample, as to any abuse@; small letters"
+    )
     identity: Literal["enforce", "flag", "observe"] = Field(
         "enforce", description="senders must belong to the account"
     )

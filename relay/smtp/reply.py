@@ -121,6 +121,9 @@ BUG_CLOSING = Reply(421, "3.0", "Something went wrong here; please try again lat
 # Try again
 
 BUG = Reply(451, "3.0", "Something went wrong here; the message was not accepted, please try again later")
+LOOP_OF_TWO = Reply(
+    450, "4.6", "Two programs seem to answer each other; this answer is not taken now, a person's mail is"
+)
 DISK_FULL = Reply(452, "3.1", "No room for this message at the moment; please try again later")
 TOO_BUSY_NOW = Reply(452, "3.1", "Too many large messages at the moment; please try again later")
 TOO_MANY_RECIPIENTS = Reply(

@@ -83,7 +83,7 @@ def _sent(tx: Connection, keyring: Keyring, since: datetime, until: datetime) ->
             recipients=row["recipient_count"],
             relayed=row["recipient_count"] if went else 0,
             to_reporters=_of_reporters(row["recipients"], covered[customer]) if went else 0,
-            spam_body=(row["body_hash"] or b"?") if spam else b"",
+            spam_body=(row["body_hash"] or b"") if spam else b"",
             refused=row["action"] == "refuse" and not row["malformed"],
             network=row["client_network"],
             new_network=_is_new(seen, row),

@@ -245,6 +245,7 @@ def _spam(tx: Connection, account_id: int, since: datetime) -> tuple[int, int, i
             message.c.at_us >= micros(since),
             message.c.score >= SPAM_SCORE,
             message.c.malformed == "",
+            message.c.body_hash.is_not(None),
         )
         .group_by(message.c.body_hash)
     ).all()

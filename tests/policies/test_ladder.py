@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from policies import document
 from policies import ladder as ladders
 from policies.ladder import Ladder, judge, parse
 from policies.rungs import STRICTNESS
@@ -120,3 +121,14 @@ def test_durations_are_spelled_in_the_largest_unit_that_fits() -> None:
         ("2m", "2min"),
     ):
         assert parse(text + f'for = "{given_}"').rungs[0].text()["for"] == spelled
+
+
+@pytest.mark.parametrize("text", ["1s", "366d", "31622400s"])
+def test_a_duration_is_from_a_second_to_a_leap_year(text: str) -> None:
+    assert timedelta(0) < document.duration(text) <= timedelta(days=366)
+
+
+@pytest.mark.parametrize("text", ["0s", "367d", "31622401s"])
+def test_no_duration_is_nothing_or_longer(text: str) -> None:
+    with pytest.raises(ValueError, match="must be a duration"):
+        document.duration(text)

@@ -12,6 +12,7 @@ import pytest
 
 from policies import transmission
 from relay import clock
+from relay.conduct import Conduct
 from relay.config import Config
 from relay.gate import Gate
 from relay.keyring import Key, Keyring
@@ -22,6 +23,7 @@ from relay.outbox.parcel import Why
 from relay.store import decisions
 from relay.store.correspondents import Correspondents
 from relay.store.emergency import Name, Switch, Switches
+from screening.mail import Envelope, Mail
 from tests.relay.store.people import add_account, add_customer
 
 if TYPE_CHECKING:
@@ -200,3 +202,37 @@ async def test_the_stricter_of_both_switches_binds_and_a_bypass_beats_both(
     assert "paused by its owner" in await ask(gate, Transaction(both))
     gate.switches.take([Switch(Name.BYPASS, now, now + timedelta(minutes=1), "staff", "ours")])
     assert await ask(gate, Transaction(both)) == "250"
+
+
+async def test_automatic_answers_to_one_address_are_braked_beyond_ten(
+    account: Account, gate_of: Callable[..., Gate]
+) -> None:
+    gate = gate_of(account)
+    conduct = Conduct(Config(), gate.pipeline.metrics)
+    conduct.looping = gate.looping
+
+    def answer(to: str = "bot@world.example", said: str = "auto-replied") -> bool:
+        envelope = Envelope("id", "", "", "TLSv1.3", account.login, account.login, (to,), clock.now())
+        return conduct.loops(account, Mail(envelope, f"Auto-Submitted: {said}\r\n\r\nI am away\r\n".encode()))
+
+    assert [answer() for _ in range(12)] == [False] * 10 + [True] * 2
+    assert not answer("other@world.example")
+    assert not answer(said="no")
+    conduct.bypassed = lambda: True
+    assert not answer()
+
+
+@pytest.mark.parametrize(
+    ("people", "exempt"),
+    [
+        (("abuse@world.example",), True),
+        (("ABUSE@world.example", "spam@own.example"), True),
+        (("abuse@world.example", "ben@world.example"), False),
+        ((), False),
+    ],
+)
+def test_samples_of_spam_for_abuse_desks_do_not_count(people: tuple[str, ...], *, exempt: bool) -> None:
+    config = Config.model_validate({"policy": {"sample_addresses": ["spam@own.example"]}})
+    conduct = Conduct(config, Metrics(Log("info", io.StringIO())))
+    envelope = Envelope("id", "", "", "", "a@b.example", "a@b.example", people, clock.now())
+    assert conduct.reports_spam(Mail(envelope, b"\r\nbuy\r\n")) is exempt
