@@ -8,7 +8,7 @@ import json
 import signal
 import socket
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from relay import config as configuration
 from relay.authentication import Authentication
 from relay.binding import address_of, bind
 from relay.console import app as console
-from relay.console.server import settings
+from relay.console.server import Http, settings
 from relay.dns import Resolver
 from relay.errors import ConfigError, Fault, RelayError, StoreError
 from relay.events import Cautioned, ConfigReloaded, Lifecycle
@@ -133,24 +133,6 @@ def compose(config: Config) -> Parts:
     )
 
 
-class _Http(uvicorn.Server):
-    """uvicorn inside our loop; the daemon alone handles signals."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.accepting = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say when it accepts."""
-        await super().startup(sockets)
-        self.accepting.set()
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone."""
-        yield
-
-
 @dataclass(frozen=True, slots=True)
 class Role:
     """What this process does: everything, or (`number` > 0) one edge, or the control of several edges."""
@@ -172,7 +154,7 @@ class Daemon:
         self.role = role
         self.listeners: list[Listener] = []
         self._stop = asyncio.Event()
-        self._http: _Http | None = None
+        self._http: Http | None = None
         self._desk: Desk | None = None
         self._loads: set[asyncio.Task[None]] = set()
 
@@ -200,7 +182,7 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(work) for work in self._background()]
             if "http" in sockets:
-                self._http = _Http(self._http_settings())
+                self._http = Http(self._http_settings())
                 background.append(tasks.create_task(self._http.serve(sockets=[sockets["http"]])))
                 await self._http.accepting.wait()
             gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -10,6 +11,9 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
     from fastapi import FastAPI
 
 #: A whole request, head and body, must arrive within this: the longest form is 64 KiB.
@@ -76,3 +80,21 @@ def settings(app: FastAPI) -> uvicorn.Config:
         h11_max_incomplete_event_size=HEAD_BYTES,
         timeout_graceful_shutdown=5,
     )
+
+
+class Http(uvicorn.Server):
+    """uvicorn inside our loop; the daemon alone handles signals."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.accepting = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say when it accepts."""
+        await super().startup(sockets)
+        self.accepting.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone."""
+        yield

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import text
 
+from relay.clock import micros
 from relay.feedback import explain
 from relay.feedback.intake import Intake
 from relay.model import Level, Mode, State
-from relay.store import accounts, audit
+from relay.store import accounts, audit, schema
 from relay.store.journal import JournalRow
 from relay.store.journal import append as journal_append
 from tests.relay.feedback.scene import HUB, LADDER, LOOP, RING, STRANGER, arf
@@ -169,6 +170,79 @@ async def test_spam_like_messages_throttle_without_any_complaint(scene: Scene) -
     scene.pass_time(timedelta(seconds=2))
     await scene.sweep()
     assert scene.standing().state is State.THROTTLED
+
+
+def spam(scene: Scene, first: int, last: int) -> None:
+    """Six distinct spam-like messages are a burst."""
+    rows = [
+        JournalRow(
+            f"{number:016d}", scene.account.id, scene.account.customer.id, scene.now, "tag", score=6.0,
+            recipient_count=1, recipients=bytes(32), body_hash=bytes([number]) * 16,
+        )
+        for number in range(first, last)
+    ]  # fmt: skip
+    with scene.store.begin() as tx:
+        journal_append(tx, rows)
+
+
+async def test_the_end_of_a_throttle_forgets_no_complaint_and_is_no_half_open_return(scene: Scene) -> None:
+    await scene.sweep()
+    scene.pass_time(timedelta(minutes=1))
+    sent = scene.send_many(400)
+    await scene.complain(sent[:3])
+    scene.pass_time(timedelta(hours=2))
+    await scene.sweep()
+    spam(scene, 0, 6)
+    scene.pass_time(timedelta(seconds=2))
+    await scene.sweep()
+    assert scene.standing().state is State.THROTTLED
+    scene.pass_time(timedelta(hours=2))
+    await scene.sweep()
+    standing = scene.standing()
+    assert (standing.state, standing.until) == (State.ACTIVE, None)
+    assert scene.tally().votes == 3
+    await scene.complain(sent[3:8])
+    await scene.sweep()
+    assert scene.standing().state is State.DEACTIVATED
+
+
+async def test_who_comes_back_from_a_switch_off_is_half_open_for_a_day(scene: Scene) -> None:
+    await scene.complain(scene.send_many(200)[:8])
+    await scene.sweep()
+    scene.pass_time(timedelta(hours=1))
+    await scene.sweep()
+    standing = scene.standing()
+    assert (standing.state, standing.until) == (State.ACTIVE, scene.now + timedelta(hours=24))
+    assert standing.half_open(scene.now + timedelta(hours=23))
+    assert not standing.half_open(scene.now + timedelta(hours=24))
+    assert scene.tally().votes == 0
+    scene.pass_time(timedelta(hours=25))
+    assert await scene.sweep() == []  # its end is nobody's news
+
+
+async def test_a_blocked_password_starts_the_numbers_anew(scene: Scene) -> None:
+    await scene.sweep()
+    scene.pass_time(timedelta(minutes=1))
+    with scene.store.begin() as tx:
+        for hours in (300, 1):
+            network = f"192.0.{hours % 256}.0/24"
+            tx.execute(
+                schema.network.insert().values(
+                    account_id=scene.account.id, kind="network", network=network, country="",
+                    first_us=micros(scene.now - timedelta(hours=hours)), last_us=micros(scene.now),
+                )
+            )  # fmt: skip
+    spam(scene, 0, 6)
+    scene.pass_time(timedelta(seconds=2))
+    (case_id,) = await scene.sweep()
+    case = scene.cases()[0]
+    assert (case.id, case.step, case.to_state) == (case_id, "compromise", State.THROTTLED)
+    assert case.evidence["clause"] == "TP 5.2 (2026-11)"
+    with scene.store.read() as tx:
+        assert all(one.blocked for one in accounts.account_by_id(tx, scene.account.id).credentials)
+    assert scene.tally().spam_bodies_10m == 0
+    scene.pass_time(timedelta(seconds=2))
+    assert await scene.sweep() == []
 
 
 async def test_a_restarted_control_process_judges_what_came_in_meanwhile(scene: Scene) -> None:
