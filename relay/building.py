@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from policies import ladder as ladders
 from policies import transmission as transmissions
@@ -23,7 +23,7 @@ from screening.rule import RuleError
 from screening.screen import Screen, Unscreened
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from relay.config import Config
     from relay.dns import Resolver
@@ -92,6 +92,33 @@ def transmission(config: Config) -> transmissions.Transmission:
         raise ConfigError([Fault("policy.transmission", str(path), text) for text in error.faults]) from error
 
 
+def countries(config: Config) -> Callable[[str], str]:
+    """Return what tells a client's country (ISO 3166) by its address, "" where nobody knows; ConfigError."""
+    if not config.policy.countries:
+        return lambda _address: ""
+    path = config.path(config.policy.countries)
+    try:
+        from maxminddb import InvalidDatabaseError, open_database  # an extra
+
+        reader = open_database(path)
+    except ImportError:
+        why = "needs maxminddb: pip install 'gatepost[geo]'"
+        raise ConfigError([Fault("policy.countries", str(path), why)]) from None
+    except (OSError, ValueError, InvalidDatabaseError) as error:
+        raise ConfigError([Fault("policy.countries", str(path), f"cannot be read: {error}")]) from error
+
+    def country(address: str) -> str:
+        try:
+            found: Any = reader.get(address)
+        except (ValueError, InvalidDatabaseError):
+            return ""
+        known = found.get("country") if isinstance(found, dict) else None
+        code = known.get("iso_code", "") if isinstance(known, dict) else ""
+        return code if isinstance(code, str) and len(code) == 2 and code.isascii() else ""
+
+    return country
+
+
 def examine(config: Config) -> None:
     """Try everything that `serve` needs and nothing that listens; ConfigError with all faults at once."""
     faults: list[Fault] = []
@@ -102,6 +129,7 @@ def examine(config: Config) -> None:
         lambda: screener(config),
         lambda: ladder(config),
         lambda: transmission(config),
+        lambda: countries(config),
         lambda: noticing.prepare(config),
         lambda: _examine_store(config),
         lambda: _examine_spool(config),
@@ -207,7 +235,7 @@ def gate(config: Config, directory: Directory, pipeline: Pipeline, switches: Swi
     """Return what says who may send and how much; ConfigError for a policy that cannot be used."""
     buckets = Buckets(run_folder(config) / "rates")
     made = Gate(config, transmission(config), directory, pipeline, switches, buckets)
-    conduct = pipeline.conduct
+    conduct, pipeline.country = pipeline.conduct, countries(config)
     conduct.foreign, conduct.bypassed = directory.foreign, switches.bypassed
     conduct.looping = made.looping
     conduct.transmission, conduct.recipients_24h = made.policy, made.recipients_today

@@ -327,7 +327,7 @@ class Daemon:
                 raise ConfigError(
                     [Fault(name, "changed", "needs a restart; nothing was reloaded") for name in changed]
                 )
-            policy = building.transmission(config)
+            policy, country = building.transmission(config), building.countries(config)
             screen, stamp, steps = (
                 building.serving_screen(config, building.scanners(config, parts.resolver, parts.metrics)),
                 building.stamper(config, parts.keyring, parts.customers),
@@ -342,6 +342,7 @@ class Daemon:
         parts.config = parts.pipeline.config = config
         parts.gate.configure(config, policy)
         parts.intake.policy = policy
+        parts.pipeline.country = country
         parts.pipeline.conduct.transmission, parts.pipeline.conduct.config = policy, config
         parts.submission.configure(config)
         parts.feedback.configure(config)

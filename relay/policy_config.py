@@ -40,6 +40,9 @@ class PolicyConfig(Section):
         "", description="what senders agree to; empty: the shipped policies/transmission.toml"
     )
     support_addresses: tuple[str, ...] = Field((), description="reachable in every standing but closed")
+    countries: Path | Literal[""] = Field(
+        "", description="MMDB file that tells a client's country (pip install 'gatepost[geo]'); empty: none"
+    )
     sample_addresses: tuple[str, ...] = Field(
         (), description="spam may be sent there as a sample, as to any abuse@; small letters"
     )
