@@ -43,11 +43,6 @@ _ODD.Compile()
 _ASCII = bytes(range(128))
 _MIXED = re.compile(r"[^\W\d_]{2,40}")
 _LATIN = re.compile(r"[a-zA-Z]")
-#: a word as `_MIXED` cuts it, with Latin and other letters in it
-_MIXED_WORD = re.compile(
-    r"(?<![^\W\d_])(?=[^\W\d_]{0,39}[a-zA-Z])(?=[^\W\d_]{0,39}[\u0370-\u052f])[^\W\d_]{2,40}"
-)
-_LONG_WORD = re.compile(r"[^\W\d_]{41}")
 _TRANSITION = re.compile("[a-zA-Z][\u0370-\u03ff\u0400-\u052f]|[\u0370-\u03ff\u0400-\u052f][a-zA-Z]")
 _OTHER = re.compile(r"[\u0370-\u03ff\u0400-\u04ff\u0500-\u052f]")
 
@@ -80,13 +75,17 @@ def folded(text: str, odd: frozenset[str] | None = None) -> str:
         elif not unicodedata.is_normalized("NFKC", text):
             text = unicodedata.normalize("NFKC", text)
         if "scripts" in odd and _TRANSITION.search(text):
-            text = (_MIXED if _LONG_WORD.search(text) else _MIXED_WORD).sub(_plain_word, text)
+            text = _plain_words(text)
     return " ".join(text.split())
 
 
-def _plain_word(found: re.Match[str]) -> str:
-    word = found[0]
-    return word.translate(_LOOKALIKES) if _LATIN.search(word) and _OTHER.search(word) else word
+def _plain_words(text: str) -> str:
+    """Return the text with lookalikes made plain in words that mix scripts; each word is looked at once."""
+    rare = [word for word in set(_MIXED.findall(text)) if not word.isascii()]
+    plain = {
+        word: word.translate(_LOOKALIKES) for word in rare if _LATIN.search(word) and _OTHER.search(word)
+    }
+    return _MIXED.sub(lambda found: plain.get(found[0], found[0]), text) if plain else text
 
 
 def mixed_words(text: str) -> list[str]:

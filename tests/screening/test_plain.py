@@ -21,11 +21,18 @@ _TEXT = st.text(
 )
 
 
+def _plain_word(found: re.Match[str]) -> str:
+    word = found[0]
+    return (
+        word.translate(plain._LOOKALIKES) if plain._LATIN.search(word) and plain._OTHER.search(word) else word
+    )
+
+
 def _slowly(text: str) -> str:
     """Return what `folded` promises, without its short cuts."""
     text = unicodedata.normalize("NFKC", plain._INVISIBLE.sub("", text))
     if plain._TRANSITION.search(text):
-        text = plain._MIXED.sub(plain._plain_word, text)
+        text = plain._MIXED.sub(_plain_word, text)
     return " ".join(text.split())
 
 
