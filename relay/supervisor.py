@@ -33,7 +33,8 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 #: A worker that lived this long starts again without a pause.
 HEALTHY_SECONDS = 30.0
 STOP_SECONDS = 40.0
-READY_SECONDS = 60.0
+#: On a crowded machine a start takes its time; to give up then would turn a slow minute into an outage.
+READY_SECONDS = 180.0
 
 
 @dataclass
