@@ -11,8 +11,8 @@ import click
 from relay import building, clock
 from relay import config as configuration
 from relay.commands.context import Context, emit, json_option, pass_context, reporting_errors, table
-from relay.store import accounts, journal
-from screening.tuning.quality import Judged, quality
+from relay.store import accounts, audit, journal
+from screening.tuning.quality import Judged, quality, would_have_caught
 from screening.tuning.replay import Past, Thresholds
 from screening.tuning.replay import replay as run
 from screening.verdict import Hit
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection
+
+    from relay.config import Config
 
 _days = click.option(
     "--days", type=click.IntRange(1, 366), default=30, show_default=True, help="How far back."
@@ -81,12 +83,9 @@ def replay(context: Context, changed: Path | None, days: int, as_json: bool) -> 
     line per message: {"id","login","before","after","rules"}.
     """
     config = configuration.load(changed) if changed else context.config
-    settings = config.screening
     with context.read() as tx:
         past = list(_past(tx, days))
-    found = run(
-        past, building.screener(config).ruleset, Thresholds(settings.tag, settings.hold, settings.refuse)
-    )
+    found = run(past, building.screener(config).ruleset, _thresholds(config), _thresholds(context.config))
     if as_json:
         for change in found.changes:
             emit({
@@ -95,6 +94,10 @@ def replay(context: Context, changed: Path | None, days: int, as_json: bool) -> 
             })  # fmt: skip
         return
     click.echo(f"{found.seen} messages, {len(found.changes)} would go another way")
+    if found.otherwise:
+        click.echo(
+            f"{found.otherwise} were not decided by their points (policy, observed customers) and stay"
+        )
     for title, counts in (("by account", found.by_account), ("by rule", found.by_rule)):
         click.echo(f"{title}:")
         for name, count in list(counts.items())[:20]:
@@ -103,28 +106,66 @@ def replay(context: Context, changed: Path | None, days: int, as_json: bool) -> 
 
 @rules.command("quality")
 @_days
+@click.option("--missed", is_flag=True, help="Instead: bad mail that went out, and the rules that saw it.")
 @json_option
 @pass_context
 @reporting_errors
-def show_quality(context: Context, days: int, as_json: bool) -> None:
-    """Show each rule's record by what people said later: mail with complaints is spam, the rest is ham."""
+def show_quality(context: Context, days: int, missed: bool, as_json: bool) -> None:
+    """Show each rule's record by what people said later.
+
+    Mail with complaints and held mail that staff deleted is spam; what went out without complaint is ham,
+    `released` is ham that was held. --missed names, for each message that went out and was spam, the rules
+    (in shadow too) with which it would have been held.
+    """
     config = context.config
     with context.read() as tx:
-        judged = list(_judged(tx, days))
+        judged = dict(_judged(tx, days))
     scores = {rule.id: rule.score for rule in building.screener(config).ruleset.rules}
-    found = [one for one in quality(judged, scores, config.screening.hold) if one.spam or one.ham]
+    if missed:
+        _show_missed(judged, scores, config.screening.hold, as_json)
+        return
+    found = [one for one in quality(judged.values(), scores, config.screening.hold) if one.spam or one.ham]
     if as_json:
         for one in found:
             emit({
-                "rule": one.rule, "spam": one.spam, "ham": one.ham, "precision": round(one.precision_rate, 4),
-                "recall": round(one.recall_rate, 4), "decisive": one.decisive,
+                "rule": one.rule, "spam": one.spam, "ham": one.ham, "released": one.released,
+                "precision": round(one.precision_rate, 4), "recall": round(one.recall_rate, 4),
+                "decisive": one.decisive,
             })  # fmt: skip
         return
     rows = [
-        (one.rule, str(one.ham), str(one.spam), f"{one.precision_rate:.1%}", str(one.decisive))
+        (
+            one.rule,
+            str(one.ham),
+            str(one.released),
+            str(one.spam),
+            f"{one.precision_rate:.1%}",
+            f"{one.recall_rate:.1%}",
+            str(one.decisive),
+        )
         for one in found
     ]
-    click.echo("\n".join(table(rows, ("rule", "ham", "spam", "precision", "decisive"))))
+    header = ("rule", "ham", "released", "spam", "precision", "recall", "decisive")
+    click.echo("\n".join(table(rows, header)))
+
+
+def _show_missed(judged: dict[str, Judged], scores: dict[str, float], hold: float, as_json: bool) -> None:
+    rows = [
+        (identifier, one.score, would_have_caught(one.rules, one.score, scores, hold), list(one.rules))
+        for identifier, one in judged.items()
+        if one.spam and one.score < hold
+    ]
+    if as_json:
+        for identifier, score, caught, seen in rows:
+            emit({"id": identifier, "score": score, "would_have_caught": caught, "rules": seen})
+        return
+    cells = [(name, f"{score:g}", ", ".join(caught), ", ".join(seen)) for name, score, caught, seen in rows]
+    click.echo("\n".join(table(cells, ("message", "score", "would have caught it", "rules that saw it"))))
+
+
+def _thresholds(config: Config) -> Thresholds:
+    settings = config.screening
+    return Thresholds(settings.tag, settings.hold, settings.refuse)
 
 
 def _past(tx: Connection, days: int) -> Iterator[Past]:
@@ -134,8 +175,18 @@ def _past(tx: Connection, days: int) -> Iterator[Past]:
         yield Past(row.id, logins.get(row.account_id, str(row.account_id)), row.action, hits, row.malformed)
 
 
-def _judged(tx: Connection, days: int) -> Iterator[Judged]:
+def _judged(tx: Connection, days: int) -> Iterator[tuple[str, Judged]]:
+    """Yield what people have judged by now: what went out, and what staff deleted unsent."""
+    since = clock.now() - timedelta(days=days)
     complained = journal.complained(tx)
-    for row in journal.since(tx, clock.now() - timedelta(days=days)):
-        if row.relayed:
-            yield Judged([hit["rule"] for hit in row.hits], row.score, row.id in complained)
+    deleted, released = (audit.messages(tx, actions, since) for actions in (_DELETED, _RELEASED))
+    for row in journal.since(tx, since):
+        bad = row.id in complained or (row.action == "hold" and row.id in deleted)
+        if bad or row.relayed or row.id in released:
+            rules = [hit["rule"] for hit in row.hits]
+            yield row.id, Judged(rules, row.score, bad, row.id in released)
+
+
+#: what staff do to held mail, as the audit log names it
+_RELEASED = ("held.release",)
+_DELETED = ("outbox.delete",)

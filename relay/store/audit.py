@@ -17,7 +17,7 @@ from relay.store.schema import audit as _audit
 from relay.store.schema import clean, counter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -85,6 +85,17 @@ def looks(tx: Connection, customer_id: int, *, limit: int = 50, before: int | No
     if before is not None:
         statement = statement.where(_audit.c.seq < before)
     return [_entry(row) for row in tx.execute(statement.order_by(_audit.c.seq.desc()).limit(limit))]
+
+
+def messages(tx: Connection, actions: Sequence[str], since: datetime) -> frozenset[str]:
+    """Return the messages that staff did one of these to; of a deed on very many, those it names."""
+    query = select(_audit.c.object, _audit.c.details).where(
+        _audit.c.action.in_(actions), _audit.c.at_us >= micros(since)
+    )
+    found: set[str] = set()
+    for thing, details in tx.execute(query):
+        found.update(json.loads(details or "{}").get("messages") or [thing.removeprefix("message ")])
+    return frozenset(found)
 
 
 def entries(

@@ -13,7 +13,7 @@ from screening.plain import shown
 from screening.verdict import Hit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from screening.classify.model import Model
@@ -114,9 +114,38 @@ def points(odds: float) -> float:
 
 def overlap(odds: float, found: Sequence[Hit]) -> float:
     """Return how many of the weak rules' points the odds already contain."""
-    weak = sum(hit.score for hit in found if 0 < hit.score < STANDS_ALONE)
+    return _counted_twice(odds, weak_points(found))
+
+
+def weak_points(found: Iterable[Hit]) -> float:
+    """Return the points of the rules that do not stand on their own."""
+    return sum(hit.score for hit in found if 0 < hit.score < STANDS_ALONE)
+
+
+def _counted_twice(odds: float, weak: float) -> float:
     low, high = _SURE
     return weak * (1.0 - SHARE) * min(1.0, max(0.0, (high - odds) / (high - low)))
+
+
+def reweighed(score: float, before: float, after: float) -> float:
+    """Return what the classifier's hit would have been with `after` points of weak rules instead of `before`.
+
+    Its odds are found again from its score: more odds are more points, whatever the rules.
+    """
+    if before == after:
+        return score
+    low, high = -_FAR, _FAR
+    for _ in range(60):
+        middle = (low + high) / 2
+        if points(middle) - _counted_twice(middle, before) < score:
+            low = middle
+        else:
+            high = middle
+    return round(points(low) - _counted_twice(low, after), 2)
+
+
+#: log-odds beyond which no message is
+_FAR = 50.0
 
 
 def explain(names: Sequence[Sequence[bytes]], weights: Sequence[Sequence[int]], odds: float) -> str:

@@ -14,6 +14,8 @@ class Judged:
     rules: Sequence[str]
     score: float
     spam: bool
+    #: staff released it after it was held
+    released: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Quality:
     recall_rate: float
     #: spam that only this rule lifted over the threshold: what switching it off would let through
     decisive: int
+    #: good mail that staff had to release
+    released: int = 0
 
     @property
     def precision_rate(self) -> float:
@@ -35,23 +39,33 @@ class Quality:
 
 
 def quality(judged: Iterable[Judged], scores: dict[str, float], threshold: float) -> list[Quality]:
-    """Return the record of every rule in `scores`, the one with the most false positives first."""
+    """Return the record of every rule in `scores`, the one with the most mail that staff released first."""
     spam: Counter[str] = Counter()
     ham: Counter[str] = Counter()
+    released: Counter[str] = Counter()
     decisive: Counter[str] = Counter()
     spam_count = 0
     for message in judged:
         spam_count += message.spam
         (spam if message.spam else ham).update(set(message.rules))
+        if message.released and not message.spam:
+            released.update(set(message.rules))
         if message.spam and message.score >= threshold:
             decisive.update(
                 rule for rule in set(message.rules) if message.score - scores.get(rule, 0) < threshold
             )
     records = [
-        Quality(name, spam[name], ham[name], spam[name] / spam_count if spam_count else 0.0, decisive[name])
+        Quality(
+            name,
+            spam[name],
+            ham[name],
+            spam[name] / spam_count if spam_count else 0.0,
+            decisive[name],
+            released[name],
+        )
         for name in scores
     ]
-    return sorted(records, key=lambda record: (-record.ham, -record.spam, record.rule))
+    return sorted(records, key=lambda record: (-record.released, -record.ham, -record.spam, record.rule))
 
 
 def would_have_caught(

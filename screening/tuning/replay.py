@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from screening.classify.classifier import RULE as CLASSIFIER
+from screening.classify.classifier import reweighed, weak_points
 from screening.rule import Mode
 from screening.ruleset import MALFORMED_SCORE
 from screening.verdict import Hit
@@ -60,6 +62,8 @@ class Replay:
 
     seen: int
     changes: tuple[Change, ...]
+    #: messages about which something else than points decided: policy, an observed customer, older thresholds
+    otherwise: int = 0
 
     @property
     def by_account(self) -> dict[str, int]:
@@ -75,7 +79,8 @@ class Replay:
 def rescored(hits: Iterable[Hit], ruleset: Ruleset) -> tuple[Hit, ...]:
     """Return the hits with the scores, modes and group caps of `ruleset`; unknown rules keep their score.
 
-    Rules that did not exist when the message came are not found: only content could tell.
+    Rules that did not exist when the message came are not found: only content could tell. The classifier
+    takes off what weak rules say too; that moves with them.
     """
     rules = {rule.id: rule for rule in ruleset.rules}
     room = dict(ruleset.groups)
@@ -94,23 +99,45 @@ def rescored(hits: Iterable[Hit], ruleset: Ruleset) -> tuple[Hit, ...]:
             score = round(min(score, max(0.0, room[rule.group])), 2)
             room[rule.group] -= score
         out[hit.rule] = Hit(hit.rule, score, hit.evidence)
+    learned = out.get(CLASSIFIER)
+    if learned is not None:
+        before = weak_points(hit for hit in given if hit.rule in rules)
+        after = weak_points(hit for hit in out.values() if hit.rule in rules)
+        out[CLASSIFIER] = Hit(CLASSIFIER, reweighed(learned.score, before, after), learned.evidence)
     return tuple(out[hit.rule] for hit in given if hit.rule in out)
 
 
-def replay(past: Iterable[Past], ruleset: Ruleset, thresholds: Thresholds | None = None) -> Replay:
-    """Return what would change if `ruleset` had judged these messages."""
+def replay(
+    past: Iterable[Past],
+    ruleset: Ruleset,
+    thresholds: Thresholds | None = None,
+    before: Thresholds | None = None,
+) -> Replay:
+    """Return what would change if `ruleset` and `thresholds` had judged these messages.
+
+    `before` are the thresholds that were in force; by default the same. A message that its points do not
+    explain was decided by something else, and stays as it was.
+    """
     thresholds = thresholds or Thresholds()
+    before = before or thresholds
     changes: list[Change] = []
-    seen = 0
+    seen = otherwise = 0
     for message in past:
         seen += 1
+        if before.action(_sum(message.hits), message.malformed) != message.action:
+            otherwise += 1
+            continue
         hits = rescored(message.hits, ruleset)
-        after = thresholds.action(round(sum(hit.score for hit in hits), 2), message.malformed)
+        after = thresholds.action(_sum(hits), message.malformed)
         if after != message.action:
             changes.append(
                 Change(message.id, message.account, message.action, after, _moved(message.hits, hits))
             )
-    return Replay(seen, tuple(changes))
+    return Replay(seen, tuple(changes), otherwise)
+
+
+def _sum(hits: Iterable[Hit]) -> float:
+    return round(sum(hit.score for hit in hits), 2)
 
 
 def _moved(before: tuple[Hit, ...], after: tuple[Hit, ...]) -> tuple[str, ...]:

@@ -43,7 +43,8 @@ def test_rules_are_listed_tested_replayed_and_rated(relay: Relay) -> None:
     moved = relay.rows("rules", "replay", "--days", "1", "--with", str(changed))
     assert {row["after"] for row in moved} <= {"tag", "hold"}
     assert moved
-    relay.rows("rules", "quality", "--days", "1")
+    assert {"rule", "spam", "ham", "released", "precision"} <= set(relay.rows("rules", "quality")[0])
+    assert relay.rows("rules", "quality", "--missed") == []
 
 
 def test_what_is_learned_reaches_the_running_daemon(relay: Relay, tmp_path: Path) -> None:

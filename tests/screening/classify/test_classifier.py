@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from screening.classify import Classifier, Model, ModelError
-from screening.classify.classifier import LEAST, MOST, overlap, points, shipped
+from screening.classify.classifier import LEAST, MOST, overlap, points, reweighed, shipped
 from screening.classify.model import save
 from screening.classify.training import example_of, mail_of, train
 from screening.verdict import Hit
@@ -156,3 +158,14 @@ def test_a_model_that_goes_bad_while_serving_leaves_the_old_one(tmp_path: Path, 
         classifier.refresh()
     assert not classifier.refresh(), "said once for one state of the file"
     assert classifier.model.identity == model.identity
+
+
+@given(st.floats(-4, 6), st.floats(0, 12), st.floats(0, 12))
+def test_a_score_says_what_it_would_be_beside_other_rules(odds: float, before: float, after: float) -> None:
+    def hits(weak: float) -> list[Hit]:
+        return [Hit("weak", weak / 4) for _ in range(4)]
+
+    score = points(odds) - overlap(odds, hits(before))
+    assert reweighed(score, before, before) == score
+    wanted = points(odds) - overlap(odds, hits(after))
+    assert reweighed(score, before, after) == pytest.approx(wanted, abs=0.01)

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from screening.classify import Classifier
+from screening.classify.classifier import overlap, points
 from screening.rule import Example
 from screening.ruleset import Ruleset, load
+from screening.screen import Screen
 from screening.tuning.examples import mail_of
 from screening.tuning.quality import Judged, quality, would_have_caught
-from screening.tuning.replay import Past, Thresholds, replay
+from screening.tuning.replay import Past, Replay, Thresholds, replay, rescored
 from screening.verdict import Hit
 from tests.screening.rules.test_shipped import BILL_SCAM, EXTORTION, FRAUD, ORDINARY, PHISH
 
@@ -25,6 +30,40 @@ def test_an_unchanged_ruleset_reproduces_every_decision(shipped: Ruleset) -> Non
     result = replay(journal(shipped), shipped)
     assert result.seen == 4 + len(ORDINARY)
     assert result.changes == ()
+
+
+def test_rules_and_classifier_together_are_reproduced_too(shipped: Ruleset) -> None:
+    screen = Screen(shipped, Classifier.load(None))
+    past = []
+    examples: list[Example] = [PHISH, BILL_SCAM, EXTORTION, FRAUD, *ORDINARY]
+    for number, example in enumerate(examples):
+        verdict = screen.offline(mail_of(example))
+        action = Thresholds().action(verdict.score, verdict.malformed)
+        past.append(Past(f"m{number}", "a", action, verdict.hits, verdict.malformed))
+    assert replay(past, shipped) == Replay(len(past), ())
+
+
+def test_what_points_did_not_decide_stays_as_it_was() -> None:
+    hits = (Hit("gtube", 100.0),)
+    past = [Past("observed", "a", "deliver", hits), Past("foreign sender", "a", "refuse", ())]
+    assert replay(past, load(off=["gtube"])) == Replay(2, (), otherwise=2)
+
+
+def test_other_thresholds_are_tried_on_what_the_ones_in_force_decided(shipped: Ruleset) -> None:
+    past = [Past("m", "a", "deliver", (Hit("classifier", 3.0),))]
+    found = replay(past, shipped, Thresholds(tag=1.0, hold=2.0), before=Thresholds())
+    assert [(change.before, change.after, change.rules) for change in found.changes] == [
+        ("deliver", "hold", ())
+    ]
+
+
+def test_a_weak_rule_gone_gives_the_classifier_back_what_it_took_off(shipped: Ruleset) -> None:
+    odds, weak = 1.5, next(rule for rule in shipped.rules if 1 < rule.score < 4 and not rule.group)
+    hits = (Hit(weak.id, weak.score),)
+    score = round(points(odds) - overlap(odds, hits), 2)
+    after = rescored((*hits, Hit("classifier", score)), load(off=[weak.id]))
+    assert [hit.rule for hit in after] == ["classifier"]
+    assert after[0].score == pytest.approx(points(odds), abs=0.02)
 
 
 def test_a_changed_score_shows_which_mail_would_go_another_way(shipped: Ruleset) -> None:
@@ -55,7 +94,7 @@ def test_quality_counts_false_alarms_and_what_only_one_rule_caught() -> None:
         [
             Judged(["good", "noisy"], 7.5, spam=True),
             Judged(["good"], 5.0, spam=True),
-            Judged(["noisy"], 1.0, spam=False),
+            Judged(["noisy"], 1.0, spam=False, released=True),
         ],
         scores,
         threshold=7.0,
@@ -63,7 +102,7 @@ def test_quality_counts_false_alarms_and_what_only_one_rule_caught() -> None:
     assert [record.rule for record in records] == ["noisy", "good", "idle"]
     good = records[1]
     assert (good.spam, good.ham, good.recall_rate, good.precision_rate, good.decisive) == (2, 0, 1.0, 1.0, 1)
-    assert records[0].precision_rate == 0.5
+    assert (records[0].precision_rate, records[0].released) == (0.5, 1)
     assert records[2].precision_rate == 0.0
     assert quality([], {"a": 1.0}, 7.0)[0].recall_rate == 0.0
 
