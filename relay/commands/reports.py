@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from relay import clock
+from relay.commands import unread
 from relay.commands.context import (
     Context,
     audited,
@@ -29,6 +30,10 @@ _MOST_BYTES = 32 << 20
 @click.group()
 def feedback() -> None:
     """Complaints and bounces that came back."""
+
+
+feedback.add_command(unread.waiting)
+feedback.add_command(unread.record_by_hand)
 
 
 @feedback.command("import")

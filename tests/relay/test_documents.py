@@ -42,9 +42,12 @@ def fault(line: str) -> str:
             words = words[2:]
             continue
         name = words.pop(0)
-        if name not in command.commands:
-            return f"no command {name}"
-        command = command.commands[name]
+        for either in name.split("|"):  # as in `learn spam|ham`
+            inner = command.get_command(click.Context(command), either)
+            if inner is None:
+                return f"no command {either}"
+        assert inner is not None
+        command = inner
     known = {
         option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
     }

@@ -8,9 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from click.testing import CliRunner
 
-from relay.cli import main
 from tests.service.harness import ROOT, CustomerServer, Relay
 
 if TYPE_CHECKING:
@@ -60,20 +58,6 @@ def test_the_first_set_up_leads_to_a_relay_that_serves(tmp_path: Path, customer:
     with serve:
         serve.start()
         assert serve.stop() == 0
-
-
-def test_the_commands_of_every_day_exist() -> None:
-    for program, *arguments in block("Day by day"):
-        assert program == "gatepost"
-        words = list(arguments)
-        group: object = main
-        while words and hasattr(group, "commands") and words[0] in group.commands:
-            group = group.commands[words.pop(0)]
-        assert group is not main, arguments
-        options = {word for word in words if word.startswith("--")}
-        helped = CliRunner().invoke(main, [*arguments[: len(arguments) - len(words)], "--help"])
-        assert helped.exit_code == 0
-        assert all(option in helped.output for option in options)
 
 
 def test_every_link_and_path_of_the_readme_is_there() -> None:
