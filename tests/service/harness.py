@@ -124,6 +124,18 @@ class CustomerServer:
         self._thread.join(10)
 
 
+class TlsSocket(ssl.SSLSocket):
+    """A client's socket, closed where the server is gone before the handshake; CPython leaves it open."""
+
+    def getpeername(self) -> Any:
+        """Return the peer; ConnectionResetError, the socket closed, if there is none any more."""
+        try:
+            return super().getpeername()
+        except OSError as error:
+            self.close()
+            raise ConnectionResetError(f"no peer: {error}") from None
+
+
 class Process(Protocol):
     """A daemon that runs."""
 
@@ -290,6 +302,7 @@ class Relay:
         """Return a client's TLS context that trusts this relay."""
         context = ssl.create_default_context(cafile=str(self.folder / "keys/tls.crt"))
         context.check_hostname = False
+        context.sslsocket_class = TlsSocket
         return context
 
     def client(self, login: str, password: str | None = None) -> smtplib.SMTP:
