@@ -176,6 +176,15 @@ class UnsubscribeConfig(Section):
     customers: tuple[str, ...] = Field((), description="whose mail gets it, by name; empty: all")
 
 
+class ReturnsConfig(Section):
+    """Return paths of our own (VERP): bounces of customers' mail come here first, and go on to its sender."""
+
+    domain: Hostname | Literal[""] = Field(
+        "", description="MAIL FROM becomes bounce+TOKEN@ this; its MX is the feedback listener; empty: off"
+    )
+    customers: tuple[str, ...] = Field((), description="whose mail gets them, by name; empty: all")
+
+
 class SigningConfig(Section):
     """The provider's DKIM identity; customers' domains are added by `gatepost dkim add`."""
 
@@ -264,6 +273,7 @@ class Config(Section):
     feedback: FeedbackConfig = FeedbackConfig()
     signing: SigningConfig = SigningConfig()
     unsubscribe: UnsubscribeConfig = UnsubscribeConfig()
+    returns: ReturnsConfig = ReturnsConfig()
     upstream: UpstreamConfig = UpstreamConfig()
     policy: PolicyConfig = PolicyConfig()
     rates: RatesConfig = RatesConfig()

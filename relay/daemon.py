@@ -26,6 +26,7 @@ from relay.dns import Resolver
 from relay.errors import ConfigError, Fault, RelayError, StoreError
 from relay.events import Cautioned, ConfigReloaded, Lifecycle
 from relay.feedback.intake import FeedbackDoor, Intake
+from relay.feedback.returned import Returning
 from relay.forwarding import Forwarder
 from relay.gate import Gate
 from relay.keyring import Keyring
@@ -36,6 +37,7 @@ from relay.outbox.queue import Outbox
 from relay.pipeline import Pipeline
 from relay.routes import Routes
 from relay.signing import keys as signing_keys
+from relay.signing.returns import Returns
 from relay.smtp.connections import Connections
 from relay.smtp.listener import Event, Listener
 from relay.smtp.tls import Certificate
@@ -101,8 +103,12 @@ def compose(config: Config) -> Parts:
     stamper = building.stamper(config, keyring, customers)
     resolver = Resolver(servers=config.dns.servers)
     screen = building.serving_screen(config, building.scanners(config, resolver, metrics))
-    pipeline = Pipeline(config, screen, stamper, store, keyring, Forwarder(outbox, metrics))
-    outbox.deliverer.rescreen = pipeline.rescreen
+    pipeline = Pipeline(
+        config, screen, stamper, store, keyring, Forwarder(outbox, metrics, Returns(config, keyring))
+    )
+    outbox.deliverer.rescreen, outbox.deliverer.return_path = (
+        pipeline.rescreen, pipeline.forwarder.returns.of
+    )  # fmt: skip
     switches = SwitchWatch(store, metrics)
     gate = building.gate(config, directory, pipeline, switches)
     outbox.deliverer.braked = switches.braked
@@ -111,6 +117,7 @@ def compose(config: Config) -> Parts:
     authentication.load()
     intake = Intake(config, store, keyring, building.ladder(config), metrics)
     intake.policy = gate.policy
+    intake.returning = Returning(store, outbox, intake.returns)
     return Parts(
         config=config,
         keyring=keyring,
@@ -347,6 +354,7 @@ class Daemon:
         parts.submission.configure(config)
         parts.feedback.configure(config)
         parts.intake.configure(config)
+        parts.pipeline.forwarder.returns.configure(config)
         parts.noticer = noticer
         if self._desk is not None:
             self._desk.config = config

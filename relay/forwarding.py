@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from relay.metrics import Metrics
     from relay.model import Account
     from relay.outbox.queue import Outbox
+    from relay.signing.returns import Returns
     from relay.smtp.grammar import MailFrom, RcptTo
     from relay.smtp.reply import Reply
     from relay.upstream.transaction import Transaction as Upstream
@@ -143,8 +144,9 @@ def from_error(error: Exception) -> Reply:
 class Forwarder:
     """Hands messages to customers' servers, or to the outbox; one for a process."""
 
-    def __init__(self, outbox: Outbox, metrics: Metrics) -> None:
+    def __init__(self, outbox: Outbox, metrics: Metrics, returns: Returns) -> None:
         self.outbox = outbox
+        self.returns = returns
         self.metrics = metrics
         self._late: set[asyncio.Task[Any]] = set()
         self._unanswered: set[bytes] = set()
@@ -177,7 +179,23 @@ class Forwarder:
     async def _ask(self, transaction: Transaction, to: RcptTo) -> UpstreamReply:
         if transaction.recipients:
             return await transaction.upstream.rcpt(to.recipient, notify=to.notify, orcpt=to.orcpt)
-        return await offer(transaction.upstream, transaction.mail_from, to)
+        return await self._offer(transaction, to)
+
+    async def _offer(self, transaction: Transaction, to: RcptTo) -> UpstreamReply:
+        """Say MAIL and the first RCPT in one write; return the answer that decides about the recipient."""
+        mail_from = transaction.mail_from
+        mail, rcpt = await transaction.upstream.mail_rcpt(
+            self.returns.of(transaction.account, transaction.id, mail_from.sender),
+            to.recipient,
+            size=mail_from.size + ADDED_BYTES if mail_from.size else None,
+            eight_bit=mail_from.body != "7BIT",
+            smtputf8=mail_from.smtputf8,
+            ret=mail_from.ret,
+            envid=mail_from.envid,
+            notify=to.notify,
+            orcpt=to.orcpt,
+        )
+        return rcpt if mail.ok else mail
 
     async def deliver(self, transaction: Transaction, message: Stamped) -> tuple[Reply, str]:
         """Hand a message on, hold it or let it wait; returns our reply and what came of it."""
@@ -297,7 +315,7 @@ class Forwarder:
         """Send the message (after a slow upload MAIL and RCPT once more) and return the answer to its dot."""
         if transaction.replay:
             first, *others = transaction.recipients
-            answer = await offer(transaction.upstream, transaction.mail_from, first)
+            answer = await self._offer(transaction, first)
             for to in others:
                 if not answer.ok:
                     break
@@ -349,23 +367,6 @@ class Forwarder:
     def _failed(self, transaction: Transaction, error: Exception) -> None:
         why = str(error) or "no answer to the message in time"
         self.metrics.emit(UpstreamFailed(transaction.account.server.name, why))
-
-
-async def offer(upstream: Upstream, mail_from: MailFrom, to: RcptTo) -> UpstreamReply:
-    """Say MAIL and the first RCPT in one write; return the answer that decides about the recipient."""
-    size = mail_from.size + ADDED_BYTES if mail_from.size else None
-    mail, rcpt = await upstream.mail_rcpt(
-        mail_from.sender,
-        to.recipient,
-        size=size,
-        eight_bit=mail_from.body != "7BIT",
-        smtputf8=mail_from.smtputf8,
-        ret=mail_from.ret,
-        envid=mail_from.envid,
-        notify=to.notify,
-        orcpt=to.orcpt,
-    )
-    return rcpt if mail.ok else mail
 
 
 def _left(message: Stamped) -> float:

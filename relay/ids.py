@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
-from relay.clock import micros
+from relay.clock import micros, moment
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,6 +31,11 @@ def case_id() -> str:
     """Return a new id for a decision or a hold, as `7k3m-9qxd`."""
     digits = _base32(secrets.randbits(40), 8)
     return f"{digits[:4]}-{digits[4:]}"
+
+
+def sent_at(text: str) -> datetime:
+    """Return when a message id was made, to 1/64 s."""
+    return moment((int.from_bytes(message_id_bytes(text), "big") >> 40) * 15625)
 
 
 def message_id_bytes(text: str) -> bytes:

@@ -333,6 +333,7 @@ class Pipeline:
             stages={stage: round(span, 3) for stage, span in handling.stages_ms.items()},
             country=self.country(session.peer_ip),
             program=handling.act.program,
+            sender=self.forwarder.returns.seal_sender(account, transaction.id, transaction.mail_from.sender),
             counts={"refusals": 1} if self.conduct.tells(handling.decision) else {},
         )
 

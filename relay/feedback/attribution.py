@@ -12,6 +12,15 @@
 | of oneself             | yes                       | anybody              | B     | staff          |
 | complaint              | no, or elsewhere          | anybody              | C     | server, staff  |
 | bounce, forward, reply | anywhere                  | anybody              | none  | attributes     |
+
+What comes back to a return path of ours (relay.signing.returns), which names the message by itself:
+
+| report | the message went to  | who brings it             | grade | effect                            |
+|--------|----------------------|---------------------------|-------|-----------------------------------|
+| bounce | one recipient        | anybody: only its way had | A     | hard or soft, of that recipient   |
+| bounce | several, named       | the customer's server     | A     | hard or soft, of those it names   |
+| bounce | several              | anybody else              | B     | staff: one may speak of the other |
+| other  | anybody              | anybody                   | none  | passed on to the sender           |
 """
 
 from __future__ import annotations
@@ -110,6 +119,10 @@ class Claim:
     named: Sequence[Named] = field(default=())
     #: the message's author is a stranger, whose mail the account may pass on and did
     forwarded: bool = False
+    #: it came to the message's own return path
+    returned: bool = False
+    #: and the customer's server brought it
+    own_server: bool = False
     #: the account's own addresses: nobody complains about himself
     own: frozenset[bytes] = frozenset()
 
@@ -117,6 +130,8 @@ class Claim:
 def attribute(claim: Claim, now: datetime, token_days: int) -> Attribution:
     """Grade a claim by the table above."""
     report, sent = claim.report, claim.sent
+    if report.kind is Kind.BOUNCE and claim.returned:
+        return _returned(claim)
     if report.kind is not Kind.COMPLAINT:
         because = "; ".join(report.faults) or "a delivery report attributes and never counts"
         return Attribution(None, Effect.NONE, because)
@@ -137,6 +152,19 @@ def attribute(claim: Claim, now: datetime, token_days: int) -> Attribution:
     if effect is Effect.VOTE and claim.forwarded:
         effect = Effect.FORWARDED
     return _graded(claim, sent, effect)
+
+
+def _returned(claim: Claim) -> Attribution:
+    """Grade a bounce that came to the return path of its message."""
+    people = claim.sent.recipients if claim.sent else None
+    if people is None:
+        return Attribution(Grade.B, Effect.NONE, "its message is not in the journal (any more)")
+    if len(people) == 1:
+        return Attribution(Grade.A, Effect.NONE, "it came to the return path of a message to one recipient")
+    if claim.own_server or claim.witness.trusted:
+        return Attribution(Grade.A, Effect.NONE, "it came to the return path, from the customer's own server")
+    why = "it came to the return path of a message to several, and not from the customer's own server"
+    return Attribution(Grade.B, Effect.NONE, why)
 
 
 def _of_oneself(claim: Claim, sent: Sent) -> bool:

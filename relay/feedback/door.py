@@ -1,4 +1,7 @@
-"""The feedback listener's door: takes reports for its own addresses, answers nobody (CASES CF-13)."""
+"""The feedback listener's door: takes reports for its own addresses, answers nobody (CASES CF-13).
+
+At the domain of return paths it takes genuine ones alone, and what comes there goes on to the sender.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from relay.smtp.reply import make
 if TYPE_CHECKING:
     from relay.config import Config
     from relay.feedback.intake import Intake
+    from relay.signing.returns import Returned
     from relay.smtp.content import Content
     from relay.smtp.grammar import MailFrom, RcptTo
     from relay.smtp.reply import Reply
@@ -47,12 +51,16 @@ class FeedbackDoor:
 
     async def mail(self, session: Session, command: MailFrom) -> Reply:
         """Take any sender, the null sender too."""
-        del session
+        session.notes = []
         return _TOO_BIG if command.size is not None and command.size > self._most else replies.SENDER_OK
 
     async def rcpt(self, session: Session, command: RcptTo) -> Reply:
         """Take our own addresses alone (a +tag behind the local part too); this is no relay."""
-        del session
+        if self._intake.returns.is_ours(command.recipient) and (
+            said := self._intake.returns.open(command.recipient, clock.now())
+        ):
+            session.notes = [*(session.notes or ()), said]
+            return replies.RECIPIENT_OK
         local, _, domain = command.recipient.lower().rpartition("@")
         plain = f"{local.partition('+')[0]}@{domain}"
         return replies.RECIPIENT_OK if {plain, f"{local}@{domain}"} & self._addresses else _NOT_OURS
@@ -62,17 +70,22 @@ class FeedbackDoor:
 
     async def data(self, session: Session, content: Content) -> Reply:
         """Take the report in; 250 once it is recorded. Nothing is ever sent back."""
-        del session
+        returned: list[Returned] = session.notes or []
+        session.notes = []
         if content.size > self._most:
             return _TOO_BIG
         try:
-            await self._intake.take(content.read(), clock.now())
+            if not returned:
+                await self._intake.take(content.read(), clock.now())
+            for said in returned:
+                await self._intake.take_returned(content.read(), said, session.peer_ip, clock.now())
         except StoreError:
             return replies.LOCAL_PROBLEM  # the reporter tries again
         return _TAKEN
 
     async def abandon(self, session: Session) -> None:
-        """Forget nothing: there is no state."""
+        """Forget where the message would have gone."""
+        session.notes = []
 
     def answered(self, session: Session, *, heard: bool) -> None:
         """Forget it: a report that comes twice counts once."""

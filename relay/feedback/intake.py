@@ -22,8 +22,8 @@ from relay.feedback import attribution, witness
 from relay.feedback.attribution import Claim, Effect, Sent, Witness
 from relay.feedback.door import FeedbackDoor
 from relay.feedback.judge import Judge
-from relay.feedback.reading import read
-from relay.feedback.record import Recorder, name, passed_on, votes
+from relay.feedback.reading import addressed_to, read
+from relay.feedback.record import Recorder, lost, name, passed_on, votes
 from relay.feedback.report import Kind, Report
 from relay.feedback.steps import (
     Checked,
@@ -39,6 +39,7 @@ from relay.feedback.steps import (
 from relay.keyring import HASH_BYTES
 from relay.model import Grade
 from relay.signing import token
+from relay.signing.returns import Returned, Returns
 from relay.store import audit, complaints, journal, reporters
 
 __all__ = ["FeedbackDoor", "Intake", "Outcome"]
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from policies.ladder import Ladder
     from policies.transmission import Transmission
     from relay.config import Config
+    from relay.feedback.returned import Returning
     from relay.keyring import Keyring
     from relay.metrics import Metrics
     from relay.outbox.hold import Deed
@@ -86,6 +88,9 @@ class Intake:
         #: listed reporters: when their usual votes an hour were counted, and how many they are
         self._usuals: dict[str, tuple[datetime, float]] = {}
         self._judge = Judge(store, keyring, ladder, metrics)
+        self.returns = Returns(config, keyring)
+        #: passes on what came to return paths; None: nobody does, and it waits for staff
+        self.returning: Returning | None = None
 
     @classmethod
     def for_import(cls, config: Config, store: Store, keyring: Keyring) -> Intake:
@@ -95,6 +100,7 @@ class Intake:
     def configure(self, config: Config) -> None:
         """Take a reloaded configuration."""
         self._config = config
+        self.returns.configure(config)
 
     @property
     def policy(self) -> Transmission:
@@ -121,11 +127,28 @@ class Intake:
 
         `bearer` is the reporter whose signed post brought it (relay.feedback.signed).
         """
-        if len(raw) > LARGE_BYTES:
-            received = await asyncio.to_thread(self._receive, raw, trusted=trusted, vouched_by=vouched_by)
-        else:
-            received = self._receive(raw, trusted=trusted, vouched_by=vouched_by)
-        received = replace(received, bearer=bearer)
+        received = await self._parsed(raw, now, trusted=trusted, vouched_by=vouched_by)
+        return await self._taken(replace(received, bearer=bearer), now)
+
+    async def take_returned(self, raw: bytes, said: Returned, peer_ip: str, now: datetime) -> Outcome:
+        """Take in what a peer sent to a return path of ours, and pass it on; StoreError: not now."""
+        received = self._to(await self._parsed(raw, now), said)
+        if self.returning is not None and received.report.kind is Kind.BOUNCE:
+            own = await self.returning.brought_by_server(said, peer_ip)
+            received = replace(received, own_server=own)
+        return await self._taken(received, now)
+
+    async def _parsed(
+        self, raw: bytes, now: datetime, *, trusted: bool = False, vouched_by: str = ""
+    ) -> Received:
+        if len(raw) <= LARGE_BYTES:
+            return self._receive(raw, now, trusted=trusted, vouched_by=vouched_by)
+        return await asyncio.to_thread(self._receive, raw, now, trusted=trusted, vouched_by=vouched_by)
+
+    async def _taken(self, received: Received, now: datetime) -> Outcome:
+        if received.returned is not None and self.returning is not None:
+            passed = await self.returning.pass_on(received.raw, received.returned, now)
+            received = replace(received, passed_on=passed)
         first = await self._store.query(lambda tx: self._first(tx, received, now))
         if first.names:
             records = {name: await self._txt(name) for name in first.names}
@@ -140,7 +163,7 @@ class Intake:
 
     def record(self, raw: bytes, now: datetime, *, trusted: bool = False, vouched_by: str = "") -> Outcome:
         """Take one report in from outside the daemon: recorded now, judged by the running control process."""
-        received = self._receive(raw, trusted=trusted, vouched_by=vouched_by)
+        received = self._receive(raw, now, trusted=trusted, vouched_by=vouched_by)
         with self._store.read() as tx:
             first = self._first(tx, received, now)
             if first.names:
@@ -186,7 +209,19 @@ class Intake:
 
     # -- steps -------------------------------------------------------------------------------------
 
-    def _receive(self, raw: bytes, *, trusted: bool, vouched_by: str) -> Received:
+    def _receive(self, raw: bytes, now: datetime, *, trusted: bool, vouched_by: str) -> Received:
+        received = self._tokens(raw, trusted=trusted, vouched_by=vouched_by)
+        said = self.returns.find(addressed_to(raw), now)
+        return received if said is None else self._to(received, said)
+
+    def _to(self, received: Received, said: Returned) -> Received:
+        """Add which message a return path names; a complaint that went there still needs its own token."""
+        if received.report.kind is Kind.COMPLAINT:
+            return received
+        sent = token.Token(said.account_id, said.message_id, said.sent_at, recipients=1)
+        return replace(received, token=sent, in_original=False, returned=said)
+
+    def _tokens(self, raw: bytes, *, trusted: bool, vouched_by: str) -> Received:
         report = read(raw)
         for texts, in_original in ((report.tokens, True), (report.stray_tokens, False)):
             for text in texts:
@@ -266,6 +301,8 @@ class Intake:
             received.in_original,
             named,
             forwarded=account is not None and passed_on(received.report, account),
+            returned=received.returned is not None,
+            own_server=received.own_server,
             own=self._own(account) if account else frozenset(),
         )
         return Known(account, attribution.attribute(claim, now, self._config.feedback.token_days), claim)
@@ -281,7 +318,8 @@ class Intake:
             case Kind.UNKNOWN:
                 return self._is_puzzle(received) and not complaints.waits(tx, digest(received.raw))
             case Kind.BOUNCE:
-                return self._is_news(tx, known)
+                stuck = lost(received) and not complaints.waits(tx, digest(received.raw))
+                return stuck or self._recorder.is_news(tx, received, known)
         if known.attribution.effect in (Effect.VOTE, Effect.WITHDRAW):
             return complaints.raises(tx, votes(received, known))
         if complaints.exists(tx, name_of(received, known)):
@@ -291,15 +329,9 @@ class Intake:
 
     def _is_puzzle(self, received: Received) -> bool:
         """Return whether staff should look: recognised other reports and automatic replies need no look."""
+        if received.passed_on is not None:
+            return not received.passed_on
         return not received.report.feedback_type and "automatic" not in " ".join(received.report.faults)
-
-    def _is_news(self, tx: Connection, known: Known) -> bool:
-        if known.account is None or known.claim.sent is None:
-            return False
-        sent = known.claim.sent
-        named = {one.recipient_hash for one in known.claim.named}
-        ours = named if sent.recipients is None else named & sent.recipients.keys()
-        return bool(ours - complaints.bounced(tx, sent.token.message_id))
 
     def _record(self, tx: Connection, checked: Checked, now: datetime) -> Outcome:
         received = checked.received

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import TYPE_CHECKING
 
 from relay.feedback import arf, dsn, xarf
 from relay.feedback import parts as splitting
@@ -11,8 +12,12 @@ from relay.feedback.parts import Header, Part, author_domain, header_of
 from relay.feedback.report import Kind, Original, Report
 from relay.feedback.xarf_format import is_ip
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 #: Larger reports are read this far.
 MAX_BYTES = 8 * 1024 * 1024
+_MOST_FIELDS = 8
 _AGGREGATE = re.compile(r"report domain:.*submitter:|\bdmarc aggregate\b|aggregate report", re.IGNORECASE)
 _ARCHIVES = frozenset(
     (
@@ -37,6 +42,16 @@ def read(raw: bytes) -> Report:
     counted = set(report.tokens)
     stray = tuple(one for one in splitting.stray_tokens(raw) if one not in counted)
     return dataclasses.replace(report, stray_tokens=stray) if stray else report
+
+
+def addressed_to(raw: bytes) -> Iterator[str]:
+    """Yield what a message's header says of where it was sent, as the hosts on its way wrote it."""
+    head = raw[: 64 * 1024].lstrip(b"\r\n")
+    if head[:1] in (b"{", b"["):
+        return
+    top = header_of(head)[0]
+    for field in ("to", "delivered-to", "x-original-to", "envelope-to"):
+        yield from top.texts(field)[:_MOST_FIELDS]
 
 
 def _not_mail(raw: bytes) -> Report | None:

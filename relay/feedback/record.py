@@ -5,10 +5,12 @@ Everything is in the caller's transaction; what was said before, in whatever ord
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from relay.clock import micros
+from relay.feedback import reasons
 from relay.feedback.attribution import Attribution, Effect, Named, Sent
 from relay.feedback.report import Kind, RecipientStatus, Report
 from relay.feedback.steps import Known, Received, digest, name_of, sent_us
@@ -70,6 +72,30 @@ def passed_on(report: Report, account: Sender) -> bool:
     return author not in own
 
 
+def lost(received: Received) -> bool:
+    """Return whether what came to a return path could not be passed on: then staff look."""
+    return received.returned is not None and received.passed_on is False
+
+
+@dataclass(frozen=True, slots=True)
+class Bounced:
+    """One recipient that could not be reached, as far as it is believed."""
+
+    status: RecipientStatus
+    named: Named
+    verified: bool
+
+    @property
+    def hard(self) -> bool:
+        """Return whether it counts: the address is none, and somebody says so who can know."""
+        return self.verified and self.status.permanent and self.status.reason == reasons.INVALID
+
+    @property
+    def kind(self) -> str:
+        """Return the reason, and whether it is only claimed."""
+        return self.status.reason if self.verified else f"{self.status.reason} (unverified)"
+
+
 class Recorder:
     """One for an intake."""
 
@@ -83,6 +109,8 @@ class Recorder:
             self._wait(tx, received, now)
         elif received.report.kind is Kind.BOUNCE:
             self._bounced(tx, received, known, now)
+            if lost(received):
+                self._wait(tx, received, now)
         else:
             grown = self._complained(tx, received, known, now)
         if grown and known.account is not None:
@@ -158,6 +186,20 @@ class Recorder:
             kind = suppression.UNSUBSCRIBE if left else suppression.COMPLAINT
             suppression.add(tx, now, customer_id, who, kind)
 
+    def _bounces(self, received: Received, known: Known) -> list[Bounced]:
+        """Return who could not be reached; of a message to one recipient nobody need say who."""
+        account, sent = known.account, known.claim.sent
+        if account is None or sent is None:
+            return []
+        verified = known.claim.witness.trusted or known.attribution.grade is Grade.A
+        failed = [one for one in received.report.statuses if one.action in ("failed", "delayed")]
+        meant = [(one, self._meant(account.customer_id, one, sent)) for one in failed]
+        found = [Bounced(one, named, verified) for one, named in meant if named is not None]
+        if not found and failed and received.returned is not None and len(sent.recipients or ()) == 1:
+            only = next(Named(*pair) for pair in (sent.recipients or {}).items())
+            return [Bounced(failed[0], only, verified)]
+        return found
+
     def _meant(self, customer_id: int, status: RecipientStatus, sent: Sent) -> Named | None:
         """Return whom of our message's recipients a status means: as written to, or as passed on to."""
         found = [name(self._keyring, customer_id, one) for one in (status.recipient, status.final) if one]
@@ -165,32 +207,33 @@ class Recorder:
             return found[0] if found else None
         return next((one for one in found if one.recipient_hash in sent.recipients), None)
 
+    def is_news(self, tx: Connection, received: Received, known: Known) -> bool:
+        """Return whether a delivery report says anything that is not recorded yet."""
+        found, sent = self._bounces(received, known), known.claim.sent
+        recorded = complaints.bounced(tx, sent.token.message_id) if found and sent else {}
+        return any(one.hard > recorded.get(one.named.recipient_hash, -1) for one in found)
+
     def _bounced(self, tx: Connection, received: Received, known: Known, now: datetime) -> None:
-        """Record who could not be reached; only what a listed reporter or staff say is believed."""
+        """Record who could not be reached; of whom a listed reporter, staff or the return path says so."""
         account, sent = known.account, known.claim.sent
         if account is None or sent is None:
             return
-        verified = known.claim.witness.trusted
-        for status in received.report.statuses:
-            named = self._meant(account.customer_id, status, sent)
-            if named is None:
-                continue
-            hard = verified and status.permanent and status.reason == "invalid recipient"
+        for one in self._bounces(received, known):
             new = complaints.add_bounce(
                 tx,
                 now,
                 message_id=sent.token.message_id,
-                recipient_hash=named.recipient_hash,
+                recipient_hash=one.named.recipient_hash,
                 account_id=account.id,
                 customer_id=account.customer_id,
-                domain_hash=named.domain_hash,
+                domain_hash=one.named.domain_hash,
                 sent_us=sent_us(sent),
-                status=status.status,
-                kind=status.reason if verified else f"{status.reason} (unverified)",
-                permanent=hard,
+                status=one.status.status,
+                kind=one.kind,
+                permanent=one.hard,
             )
-            if new and hard:
-                suppression.note_bounce(tx, now, account.customer_id, named.recipient_hash)
+            if new and one.hard:
+                suppression.note_bounce(tx, now, account.customer_id, one.named.recipient_hash)
                 changes.note(tx, now, changes.JUDGE, account.id)
 
     def unsubscribed(self, tx: Connection, said: Token, now: datetime) -> bool:

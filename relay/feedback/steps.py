@@ -13,6 +13,7 @@ from relay.model import Grade
 if TYPE_CHECKING:
     from relay.feedback.attribution import Attribution, Claim, Sent
     from relay.feedback.report import Report
+    from relay.signing.returns import Returned
     from relay.signing.token import Token
     from relay.store.complaints import Sender
     from relay.store.reporters import Reporter
@@ -61,6 +62,12 @@ class Received:
     vouched_by: str
     #: the reporter's domain, of a report whose bearer we know by its secret; empty: the report must prove it
     bearer: str = ""
+    #: what came back to a return path of ours: the message that it names
+    returned: Returned | None = None
+    #: by the customer's own server, which alone has it from us
+    own_server: bool = False
+    #: it is on its way to the sender, so staff need not look; None: nobody tried
+    passed_on: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,16 +40,22 @@ class Outcome:
 
 
 async def attempt(
-    transaction: Transaction, envelope: WaitingEnvelope, body: bytes, may_send: Callable[[], bool]
+    transaction: Transaction,
+    envelope: WaitingEnvelope,
+    body: bytes,
+    may_send: Callable[[], bool],
+    *,
+    sender: str | None = None,
 ) -> Outcome:
     """Try all waiting recipients in one transaction; never raises for what a server does.
 
-    `may_send` is asked before the body leaves: a worker that slept through its lease sends no second copy.
+    `sender`: what MAIL FROM says, where that is not the envelope's own. `may_send` is asked before the body
+    leaves: a worker that slept through its lease sends no second copy.
     """
     people = envelope.waiting
     try:
         replies = await transaction.envelope(
-            envelope.sender,
+            envelope.sender if sender is None else sender,
             [(one.address, one.notify, one.orcpt) for one in people],
             size=len(body),
             eight_bit=envelope.eight_bit,

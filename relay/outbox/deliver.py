@@ -23,6 +23,7 @@ from relay.model import State as Standing
 from relay.outbox.attempt import Outcome, attempt
 from relay.outbox.envelope import WaitingEnvelope
 from relay.outbox.leases import Leases
+from relay.outbox.ledger import STAYS
 from relay.outbox.parcel import Screened, Why
 from relay.outbox.schedule import Servers
 from relay.outbox.spool import BodyLost
@@ -82,6 +83,8 @@ class Deliverer:
         #: screens and stamps what was taken unscreened; without it such mail waits
         self.rescreen: Rescreen | None = None
         self.hold_for = timedelta(days=7)
+        #: what MAIL FROM says instead of a sender (relay.signing.returns)
+        self.return_path: Callable[[Account, str, str], str] = lambda _account, _id, sender: sender
         #: staff have stopped all delivery
         self.braked: Callable[[], bool] = lambda: False
         self.possible_duplicates = 0
@@ -284,7 +287,7 @@ class Deliverer:
             return False
         if state is Standing.ACTIVE and row.reason not in (Why.PACED, Why.TURN):
             return False  # it was taken before, or by its server
-        if row.reason in (Why.REPORT, Why.RELEASED):
+        if row.reason in STAYS:
             return False
         now = self.steady.now()
         if not state.may_send:
@@ -309,7 +312,13 @@ class Deliverer:
             outcome = Outcome(envelope.waiting, unreachable=True, last=str(error))
         else:
             transaction = self.pool.transaction(route, login=account.login, patient=row.next_us != URGENT)
-            outcome = await attempt(transaction, envelope, body, lambda: self.leases.may_send(row))
+            outcome = await attempt(
+                transaction,
+                envelope,
+                body,
+                lambda: self.leases.may_send(row),
+                sender=self.return_path(account, row.id, envelope.sender),
+            )
         if outcome.unreachable:
             self.servers.failed(row.server_id, clock.monotonic(), self.ledger.chance())
         else:

@@ -103,7 +103,7 @@ def let_go(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:
     done = Done()
     for number in ids:
         row = rows.take_over(tx, number, State.WAITING, idle_us=micros(deed.now))
-        if row is None or row.reason == Why.REPORT:
+        if row is None or row.reason in (Why.REPORT, Why.RETURNED):
             done.skipped.append(number)
             continue
         rows.settle(tx, row, reason=Why.RELEASED, next_us=micros(deed.now))
@@ -172,7 +172,7 @@ def delete(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:
 def digest(tx: Connection, deed: Deed, reports: Reports, deleted: Sequence[Row]) -> None:
     """Tell each account once about all its mail that was deleted."""
     by_account: dict[int, list[Row]] = {}
-    for row in (row for row in deleted if row.reason != Why.REPORT):
+    for row in (row for row in deleted if row.reason not in (Why.REPORT, Why.RETURNED)):
         by_account.setdefault(row.account_id, []).append(row)
     for account_id, login in accounts.logins(tx, by_account).items():
         for row, body in reports.digest(by_account[account_id], login, deed.now):

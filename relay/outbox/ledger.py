@@ -43,7 +43,7 @@ NOTICE = timedelta(days=1)
 
 
 #: What an attempt does not change: whose standing is not asked.
-STAYS = (Why.REPORT, Why.RELEASED)
+STAYS = (Why.REPORT, Why.RETURNED, Why.RELEASED)
 
 
 class Ledger:

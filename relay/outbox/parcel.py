@@ -24,6 +24,7 @@ class Why(StrEnum):
     TURN = "turn"  #: the same, and the moment of its turn is fixed
     STANDING = "standing"  #: its sender may not send at the moment
     REPORT = "report"  #: a notification of ours
+    RETURNED = "returned"  #: what came back to a return path of ours, on its way to the sender
     RELEASED = "released"  #: staff let it go whatever its sender's standing
     HELD = "held"  #: staff look first
     UNSCREENED = "unscreened"  #: screening failed; it is tried again before anything goes out

@@ -53,8 +53,8 @@ MEASURE_SECONDS = 5.0
 #: Of so many held messages an hour an account is told.
 HELD_NOTES = 10
 #: Mail whose server has not been asked yet, and of it what may go at once.
-NOT_TRIED = (Why.QUEUE, Why.PACED, Why.HELD, Why.UNSCREENED)
-AT_ONCE = (Why.QUEUE, Why.PACED)
+NOT_TRIED = (Why.QUEUE, Why.PACED, Why.HELD, Why.UNSCREENED, Why.RETURNED)
+AT_ONCE = (Why.QUEUE, Why.PACED, Why.RETURNED)
 #: An answer in doubt is waited for 10 minutes; then its lease ends soon.
 LATE = timedelta(minutes=11)
 

@@ -55,11 +55,11 @@ def seal(keyring: Keyring, token: Token, purpose: str = FEEDBACK) -> str:
             token.recipient_hash or b"",
         )
     )
-    return _base32(keyring.seal(purpose, plain))
+    return base32(keyring.seal(purpose, plain))
 
 
-def _base32(data: bytes) -> str:
-    """Return base 32 (RFC 4648 §6) in lower case without padding."""
+def base32(data: bytes) -> str:
+    """Return bytes as base 32 (RFC 4648 §6) in lower case without padding."""
     bits = 8 * len(data)
     rest = -bits % 10
     number = int.from_bytes(data, "big") << rest

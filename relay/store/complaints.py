@@ -251,11 +251,11 @@ def waits(tx: Connection, identifier: str) -> bool:
     return known or int(tx.execute(_ALL_WAITING).scalar_one()) >= MOST_WAITING
 
 
-def bounced(tx: Connection, message_id: str) -> set[bytes]:
-    """Return the recipients of a message whose bounces are recorded."""
-    return set(
-        tx.execute(select(_bounce.c.recipient_hash).where(_bounce.c.message_id == message_id)).scalars()
-    )
+def bounced(tx: Connection, message_id: str) -> dict[bytes, bool]:
+    """Return the recipients of a message whose bounces are recorded, and whether for good."""
+    columns = (_bounce.c.recipient_hash, _bounce.c.permanent)
+    found = tx.execute(select(*columns).where(_bounce.c.message_id == message_id))
+    return {bytes(recipient): permanent for recipient, permanent in found}
 
 
 def accounts_with_reports(tx: Connection, since: datetime) -> set[int]:
@@ -266,10 +266,19 @@ def accounts_with_reports(tx: Connection, since: datetime) -> set[int]:
 
 
 def add_bounce(tx: Connection, now: datetime, **values: Any) -> bool:
-    """Write a bounce by message and recipient; False if it is there already."""
+    """Write a bounce by message and recipient; False if it is there already.
+
+    A permanent one takes the place of one that was not: delays and what nobody verified come before it.
+    """
     make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
-    row = {**values, "at_us": micros(now)}
-    return bool(tx.execute(make(_bounce).values(**row).on_conflict_do_nothing()).rowcount)
+    statement = make(_bounce).values(**values, at_us=micros(now))
+    new = statement.excluded
+    statement = statement.on_conflict_do_update(
+        index_elements=[_bounce.c.message_id, _bounce.c.recipient_hash],
+        set_={name: new[name] for name in ("at_us", "status", "kind", "permanent")},
+        where=_bounce.c.permanent.is_(False) & new.permanent.is_(True),
+    )
+    return bool(tx.execute(statement).rowcount)
 
 
 def hard_bounces(tx: Connection, account_id: int, since: datetime) -> int:

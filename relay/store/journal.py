@@ -60,6 +60,8 @@ class JournalRow:
     #: 64 bits that copies of one text have nearly in common; 0: it says too little
     fingerprint: int = 0
     message_id_hash: bytes | None = None
+    #: who is told of what comes back, sealed; None unless the return path is ours (relay.signing.returns)
+    sender: bytes | None = None
     client_network: str = ""
     unanswered: Sequence[str] = ()
     ruleset: str = ""
@@ -162,7 +164,7 @@ def amend(tx: Connection, identifier: str, **values: Any) -> None:
 _COLUMNS = (
     *("id", "account_id", "customer_id", "at_us", "action", "outcome", "score", "hits", "malformed"),
     *("reply_code", "reply_text", "size", "recipient_count", "recipients", "body_hash", "message_id_hash"),
-    "fingerprint",
+    *("fingerprint", "sender"),
     *("client_network", "unanswered", "ruleset", "stages"),
 )
 
@@ -186,6 +188,7 @@ def _values(row: JournalRow) -> tuple[Any, ...]:
         row.body_hash,
         row.message_id_hash,
         row.fingerprint - (1 << 64) if row.fingerprint >> 63 else row.fingerprint,
+        row.sender,
         clean(row.client_network),
         json_text(row.unanswered),
         row.ruleset,

@@ -212,6 +212,8 @@ message = Table(
     # 64 bits that copies of one text have nearly in common, as a signed number; 0: it says too little
     _number("fingerprint"),
     Column("message_id_hash", LargeBinary),
+    # sealed; only where the return path is ours: who is told of what comes back
+    Column("sender", LargeBinary),
     _words("client_network"),
     _json("unanswered", "[]"),
     _words("ruleset"),

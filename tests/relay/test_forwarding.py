@@ -15,6 +15,7 @@ from relay.upstream.reply import UpstreamReply
 if TYPE_CHECKING:
     from relay.metrics import Metrics
     from relay.outbox.queue import Outbox
+    from relay.signing.returns import Returns
     from relay.store.answers import Answer
 
 
@@ -47,7 +48,9 @@ def test_a_late_answer_counts_for_the_retry_unless_it_is_later_itself(
     late: int, kept: dict[bytes, int]
 ) -> None:
     memory = Memory()
-    forwarder = Forwarder(cast("Outbox", SimpleNamespace(doubts=memory)), cast("Metrics", None))
+    forwarder = Forwarder(
+        cast("Outbox", SimpleNamespace(doubts=memory)), cast("Metrics", None), cast("Returns", None)
+    )
 
     async def main() -> None:
         answer: asyncio.Future[UpstreamReply] = asyncio.get_running_loop().create_future()

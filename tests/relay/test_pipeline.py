@@ -18,6 +18,7 @@ from relay.model import Forward, UpstreamAuth
 from relay.outbox.queue import Why
 from relay.pipeline import Pipeline
 from relay.signing.dkim import Signer
+from relay.signing.returns import Returns
 from relay.signing.stamp import Stamper
 from relay.smtp.content import Content
 from relay.smtp.grammar import MailFrom, RcptTo
@@ -85,7 +86,7 @@ class Way:
         stamper = Stamper(
             "relay.example", bench.keyring, "fbl@relay.example", "gatepost", signer, lambda _c, _d: None
         )
-        self.forwarder = Forwarder(bench.outbox, bench.metrics)
+        self.forwarder = Forwarder(bench.outbox, bench.metrics, Returns(bench.config, bench.keyring))
         self.pipeline = Pipeline(
             bench.config, cast("Screen", self.screen), stamper, bench.store, bench.keyring, self.forwarder
         )

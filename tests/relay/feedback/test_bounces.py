@@ -47,9 +47,8 @@ async def test_a_bounce_attributes_and_a_forged_one_counts_for_nothing(scene: Sc
         assert said["recipients"] == ["ann@a.example"]
     assert scene.tally().hard_bounces == 0
     with scene.store.read() as tx:
-        assert complaints.bounced(tx, sent.id) == {
-            RING.recipient_hash(scene.account.customer.id, "ann@a.example")
-        }
+        ann = RING.recipient_hash(scene.account.customer.id, "ann@a.example")
+        assert complaints.bounced(tx, sent.id) == {ann: False}
 
 
 async def test_a_bounce_that_staff_vouch_for_counts_once_and_suppresses_after_two_days(scene: Scene) -> None:
@@ -63,6 +62,18 @@ async def test_a_bounce_that_staff_vouch_for_counts_once_and_suppresses_after_tw
     assert scene.tally().hard_bounces == 2, "one a message, and none for whom it never went to"
     with scene.store.read() as tx:
         assert suppression.held(tx, scene.now, customer, [hashed], listed=True) == {hashed: "bounce"}
+
+
+async def test_what_is_only_delayed_or_forged_does_not_keep_a_true_bounce_from_counting(scene: Scene) -> None:
+    sent = scene.send(("ann@a.example",))
+    await scene.take(
+        bounce(sent, "ann@a.example", status="4.4.1").replace(b"failed", b"delayed"), trusted=True
+    )
+    await scene.take(bounce(sent, "ann@a.example"))
+    assert scene.tally().hard_bounces == 0
+    for _ in range(2):
+        await scene.take(bounce(sent, "ann@a.example"), trusted=True)
+    assert scene.tally().hard_bounces == 1
 
 
 async def test_a_full_mailbox_is_no_hard_bounce(scene: Scene) -> None:

@@ -224,6 +224,7 @@ def upgrade() -> None:
         sa.Column("body_hash", sa.LargeBinary(), nullable=True),
         sa.Column("fingerprint", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("message_id_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("sender", sa.LargeBinary(), nullable=True),
         sa.Column("client_network", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("unanswered", sa.JSON(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("ruleset", sa.Text(), server_default=sa.text("''"), nullable=False),
