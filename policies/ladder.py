@@ -85,7 +85,8 @@ def load(path: Path | None = None) -> Ladder:
     try:
         return parse(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise LadderError((f"{source}: cannot be read: {error}",)) from None
+        why = getattr(error, "strerror", None) or error
+        raise LadderError((f"{source}: cannot be read: {why}",)) from None
 
 
 def parse(text: str) -> Ladder:

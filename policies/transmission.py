@@ -174,7 +174,8 @@ def load(path: Path | None = None) -> Transmission:
     try:
         return parse(source.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise TransmissionError((f"{source}: cannot be read: {error}",)) from None
+        why = getattr(error, "strerror", None) or error
+        raise TransmissionError((f"{source}: cannot be read: {why}",)) from None
 
 
 def parse(text: str) -> Transmission:

@@ -13,15 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
 import uvloop
 
 from relay import building, clock, collector, scrape, sweep
 from relay import config as configuration
 from relay.authentication import Authentication
 from relay.binding import address_of, bind
-from relay.console import app as console
-from relay.console.server import Http, settings
 from relay.dns import Resolver
 from relay.errors import ConfigError, Fault, RelayError, StoreError
 from relay.events import Cautioned, ConfigReloaded, Lifecycle
@@ -53,6 +50,7 @@ if TYPE_CHECKING:
 
     from relay.config import Config
     from relay.console.desk import Desk
+    from relay.console.server import Http
     from relay.smtp.board import Board
 
 DRAIN_SECONDS = 30
@@ -189,7 +187,7 @@ class Daemon:
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(work) for work in self._background()]
             if "http" in sockets:
-                self._http = Http(self._http_settings())
+                self._http = self._http_server()
                 background.append(tasks.create_task(self._http.serve(sockets=[sockets["http"]])))
                 await self._http.accepting.wait()
             gc.collect()
@@ -296,7 +294,11 @@ class Daemon:
         self.parts.metrics.emit(Lifecycle("ready"))
         self._caution()
 
-    def _http_settings(self) -> uvicorn.Config:
+    def _http_server(self) -> Http:
+        # imported here: the web framework costs each edge of a node half a second and 40 MB
+        from relay.console import app as console
+        from relay.console import server
+
         parts = self.parts
         app = console.create(
             parts.store,
@@ -310,7 +312,7 @@ class Daemon:
             intake=parts.intake,
         )
         self._desk = app.state.desk
-        return settings(app)
+        return server.Http(server.settings(app))
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Tell whether mail can be taken, and each part's health."""
@@ -374,12 +376,14 @@ class Daemon:
 
 def run(path: Path, config: Config) -> int:
     """Serve in this process alone until told to stop; the exit code."""
-    building.examine(config)
     listeners = config.listeners
     names = ("submission", "submissions", "feedback", "http")
-    return run_with(
-        path, config, {name: bind(address) for name in names if (address := getattr(listeners, name))}, Role()
-    )
+    sockets = {name: bind(address) for name in names if (address := getattr(listeners, name))}
+    try:
+        return run_with(path, config, sockets, Role())
+    except (ConfigError, StoreError):
+        building.examine(config)  # the operator wants every fault at once, not the first alone
+        raise
 
 
 def run_with(path: Path, config: Config, sockets: dict[str, socket.socket], role: Role) -> int:

@@ -22,6 +22,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from relay.clock import monotonic
 from relay.errors import Deferred
+from relay.passwords import unmatched
 from relay.smtp import reply as replies
 from relay.smtp.board import Board, News
 
@@ -123,7 +124,7 @@ class Passwords:
         self._good: dict[bytes, float] = {}
         self._flights: dict[bytes, asyncio.Future[bool]] = {}
         #: what an unknown login is compared with, so that it takes as long as a known one
-        self._nobody = (self.hash(secrets.token_hex()),)
+        self._nobody = (unmatched(_HASHER),)
 
     @staticmethod
     def hash(password: str) -> str:

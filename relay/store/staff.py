@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from relay.clock import micros, moment
 from relay.errors import Conflict, NotFound
+from relay.passwords import unmatched
 from relay.store import changes
 from relay.store.rows import moment_or_none
 from relay.store.schema import staff as _staff
@@ -30,7 +31,7 @@ IDLE = timedelta(minutes=30)
 LIFETIME = timedelta(hours=12)
 _hasher = PasswordHasher()
 #: What is verified for a name that nobody has: the same work, so that time tells nothing.
-_NOBODY = _hasher.hash(secrets.token_hex())
+_NOBODY = unmatched(_hasher)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
-from relay import building
+from relay import building, daemon
 from relay import config as configuration
 from relay.cli import main
 from relay.errors import ConfigError
@@ -33,6 +34,17 @@ def test_a_spool_that_cannot_be_written_is_found_before_serving(folder: Path) ->
     with pytest.raises(ConfigError) as refused:
         building.examine(configuration.load(broken))
     assert [fault.path for fault in refused.value.faults] == ["outbox.folder"]
+
+
+def test_serve_stops_with_every_fault_and_not_the_first_alone(folder: Path) -> None:
+    text = (folder / "gatepost.toml").read_text()
+    broken = folder / "two-faults.toml"
+    text = text.replace("[outbox]\n", '[outbox]\nfolder = "two-faults.toml/spool"\n')
+    text = text.replace("[policy]\n", '[policy]\nladder = "absent.toml"\n')
+    broken.write_text(re.sub(r'"[0-9.]+:(587|465|25|8025)"', '"127.0.0.1:0"', text))
+    with pytest.raises(ConfigError) as refused:
+        daemon.run(broken, configuration.load(broken))
+    assert {fault.path for fault in refused.value.faults} == {"outbox.folder", "policy.ladder"}
 
 
 def test_check_names_everything_that_leaves_the_machine(tmp_path: Path) -> None:
