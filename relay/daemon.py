@@ -382,6 +382,8 @@ def run(path: Path, config: Config) -> int:
     try:
         return run_with(path, config, sockets, Role())
     except (ConfigError, StoreError):
+        for listening in sockets.values():
+            listening.close()
         building.examine(config)  # the operator wants every fault at once, not the first alone
         raise
 
