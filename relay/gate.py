@@ -21,8 +21,10 @@ from relay.outbox.parcel import Why
 from relay.smtp import reply as replies
 from relay.store.emergency import Name
 from relay.store.limits import Limits
+from relay.store.observed import Observed
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from policies.decision import Decision
@@ -100,6 +102,7 @@ class Gate:
         self.switches = switches
         self.buckets = buckets or Buckets()
         self.limits = Limits(pipeline.store)
+        self._observed = Observed(pipeline.store)
         self._keyring = pipeline.keyring
         self._correspondents = pipeline.correspondents
         self._rules: dict[tuple[int, str, bool], Rules] = {}
@@ -268,6 +271,9 @@ class Gate:
         cite = self.policy.cite(clause.check)
         action = Enforce.FLAG if self.observes(account, now) else clause.action
         text = f"{transmission.say(clause)}{wait} [{cite}]"
+        if clause.action is not Enforce.FLAG:
+            would = {"action": str(clause.action), "reason": text, "clause": cite}
+            self.would(account, f"clause {clause.number}", would, now)
         self.pipeline.metrics.emit(PolicyBroken(account.login, cite, clause.check, action, text))
         if action is Enforce.FLAG:
             return None
@@ -277,6 +283,11 @@ class Gate:
             return replies.make(550, detail, text)
         self._refused(transaction, "limit", "450 4.7.1")
         return replies.make(450, "7.1", text)
+
+    def would(self, account: Account, by: str, fact: Mapping[str, str], now: datetime) -> None:
+        """Note what would have been refused, if its customer is only observed."""
+        if account.customer.mode is Mode.OBSERVE:
+            self._observed.would(account.id, by, fact, now)
 
     def _tell(self, account: Account, bound: list[Bound], used: list[float], now: datetime) -> None:
         for one, full in zip(bound, used, strict=True):

@@ -31,7 +31,7 @@ from relay.familiar import Familiar
 from relay.forwarding import Stamped
 from relay.outbox.parcel import Screened
 from relay.smtp import reply as replies
-from relay.store import journal
+from relay.store import journal, observed
 from relay.store.correspondents import Correspondents
 from relay.store.journal import Batch, JournalRow
 from screening.mail import Envelope, Mail
@@ -303,7 +303,7 @@ class Pipeline:
 
     def _row(self, session: Session, transaction: Transaction, handling: Handling) -> JournalRow:
         account, mail, verdict = transaction.account, handling.mail, handling.verdict
-        customer_id = account.customer.id
+        customer_id, would = account.customer.id, observed.hit(handling.decision.reason)
         return JournalRow(
             id=transaction.id,
             account_id=account.id,
@@ -312,7 +312,7 @@ class Pipeline:
             action=str(handling.decision.action),
             outcome=handling.outcome,
             score=verdict.score,
-            hits=verdict.as_json(),
+            hits=[*verdict.as_json(), *([would] if would else ())],
             malformed=verdict.malformed,
             reply_code=handling.reply.code,
             reply_text=handling.reply.text,

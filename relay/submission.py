@@ -171,6 +171,9 @@ class SubmissionDoor:
         if held and not self.gate.observes(account, now):
             self._refused(transaction, "suppressed", "550 5.7.1")
             return replies.make(550, "7.1", "Mail to this address is suppressed; your provider can say more")
+        if held:
+            fact = {"action": "refuse", "reason": "mail to a suppressed recipient", "clause": ""}
+            self.gate.would(account, "suppression", fact, now)
         if refusal := await self.gate.take(transaction, command.recipient):
             return refusal
         reply = await self.pipeline.forwarder.rcpt(transaction, command)

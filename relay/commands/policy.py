@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,11 @@ from policies.replay import replay as run
 from relay import building, clock
 from relay.commands.context import Context, emit, json_option, pass_context, reporting_errors
 from relay.errors import ConfigError, Fault
-from relay.store import accounts, history
+from relay.store import accounts, history, observed
 
 if TYPE_CHECKING:
     from policies.replay import Change, Moved
+    from relay.store.observed import Would
 
 
 @click.group()
@@ -69,6 +71,37 @@ def replay(context: Context, path: Path | None, days: int, as_json: bool) -> Non
         click.echo(f"{len(outcomes)} accounts in {days} days, ladder {ladder.hash[:12]}")
 
 
+@policy.command("observed")
+@click.option("--days", type=click.IntRange(1, 366), default=7, show_default=True, help="How far back.")
+@click.option("--customer", metavar="NAME", help="Only this customer's accounts.")
+@json_option
+@pass_context
+@reporting_errors
+def what_was_observed(context: Context, days: int, customer: str | None, as_json: bool) -> None:
+    """Say what would have happened to customers in `--mode observe`: to whom, by which rule, when and why.
+
+    Steps of the ladder are told once a day, refusals at RCPT once an hour, messages one by one. --json prints
+    a line per account: {"login","would":[{"by","action","times","first","last","reason"}]}.
+    """
+    now = clock.now()
+    with context.read() as tx:
+        found = observed.report(tx, now - timedelta(days=days), now, customer)
+        logins = accounts.logins(tx, {one.account_id for one in found})
+    for number, group in groupby(found, key=lambda one: one.account_id):
+        login, would = logins.get(number, f"account {number}"), [_would(one) for one in group]
+        if as_json:
+            emit({"login": login, "would": would})
+            continue
+        click.echo(login)
+        for item in would:
+            span = f"{item['first'][:16]} to {item['last'][:16]}"
+            click.echo(
+                f"  {item['action']:<12} {item['by']}, {item['times']} times, {span}: {item['reason']}"
+            )
+    if not as_json:
+        click.echo(f"{len({one.account_id for one in found})} accounts in {days} days")
+
+
 @policy.command("page")
 def page() -> None:
     """Print the transmission policy as the page that senders read (Markdown)."""
@@ -88,3 +121,14 @@ def _change(one: Change) -> dict[str, Any]:
 
 def _moved(one: Moved) -> dict[str, Any]:
     return {"at": one.at.isoformat(), "state": one.state, "set_by": one.set_by, "reason": one.reason}
+
+
+def _would(one: Would) -> dict[str, Any]:
+    return {
+        "by": one.by,
+        "action": one.action,
+        "times": one.times,
+        "first": one.first.isoformat(),
+        "last": one.last.isoformat(),
+        "reason": one.reason,
+    }

@@ -176,10 +176,13 @@ def add_key(context: Context, domain: str, selector: str | None, customer_name: 
 
 @click.command()
 @click.argument("identifier", metavar="ID")
+@click.option(
+    "--redacted", is_flag=True, help="As its customer may see it: nobody who complained or was written to."
+)
 @json_option
 @pass_context
 @reporting_errors
-def explain(context: Context, identifier: str, as_json: bool) -> None:
+def explain(context: Context, identifier: str, redacted: bool, as_json: bool) -> None:
     """Say why: recompute a decision (case id) or show a message (message id) from what is stored.
 
     Exits 1 if the stored numbers no longer lead to the stored decision.
@@ -188,10 +191,12 @@ def explain(context: Context, identifier: str, as_json: bool) -> None:
 
     with context.read() as tx:
         found = explaining.explain(tx, identifier)
+    shown = explaining.redacted(found) if redacted else found
+    say = explaining.redacted_lines if redacted else explaining.lines
     if as_json:
-        emit(found)
+        emit(shown)
     else:
-        click.echo("\n".join(explaining.lines(found)))
+        click.echo("\n".join(say(shown)))
     if found.get("same") is False:
         raise SystemExit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 #: A message may be journalled so long after it was taken in that it missed a decision.
 _DOUBT = timedelta(minutes=2)
 _AUDIT_ROWS = 2000
+_ADDRESS = re.compile(r"[^\s<>@,;:\"()]{1,64}@[\w.-]{1,253}\w")
 
 
 def explain(tx: Connection, identifier: str) -> dict[str, Any]:
@@ -208,18 +210,44 @@ def _complete(tx: Connection, day: int) -> bool:
 
 
 def redacted(found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a customer may see of a case: the decision and its counts, and nobody who complained."""
-    evidence = found.get("evidence", {})
-    names = ("id", "kind", "level", "subject", "at", "step", "from", "to", "until", "reason", "same")
+    """Return what a customer may see of a case or message: what was decided and counted, nobody else.
+
+    No recipient, no reporter, no words of another server; addresses in a reason become dots.
+    """
+    if found["kind"] == "message":
+        told = ("id", "kind", "at", "login", "action", "outcome", "score", "recipients")
+        return {
+            **{name: found[name] for name in told},
+            "hits": [{"rule": hit["rule"], "score": hit["score"]} for hit in found["hits"]],
+            "reply": found["reply"].partition(" ")[0],
+            "reports": [
+                {"feedback_type": one["feedback_type"]} for one in found["reports"] if one["counted"]
+            ],
+        }
+    evidence, subject = found.get("evidence", {}), str(found.get("subject", ""))
+    names = ("id", "kind", "level", "subject", "at", "step", "from", "to", "until", "same")
     return {
         **{name: found[name] for name in names if name in found},
-        "numbers": dict(evidence.get("numbers", {})),
+        "reason": _nameless(str(found.get("reason", "")), subject),
+        "numbers": {
+            name: number for name, number in evidence.get("numbers", {}).items() if name != "unjudged"
+        },
         "since": evidence.get("since", ""),
         "window_days": evidence.get("window_days"),
-        "lifts": str(evidence.get("lifts", "")),
+        "lifts": _nameless(str(evidence.get("lifts", "")), subject),
         "clause": str(evidence.get("clause", "")),
         "mode": str(evidence.get("mode", "")),
     }
+
+
+def _nameless(text: str, subject: str) -> str:
+    """Return a text without anybody's address but the subject's own."""
+    return _ADDRESS.sub(lambda match: match[0] if match[0].lower() == subject.lower() else "…", text)
+
+
+def redacted_lines(found: Mapping[str, Any]) -> list[str]:
+    """Return what `redacted` left, as text for people."""
+    return [f"{name}: {value}" for name, value in found.items() if value not in ("", None, [], {})]
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:

@@ -58,7 +58,6 @@ BACKLOG_PER_SWEEP = 50
 COUNT_AGAIN = timedelta(seconds=1)
 #: Rows of the journal may be so late.
 _LATE = timedelta(seconds=5)
-_OBSERVED = "policy, observing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +278,7 @@ class Judge:
         evidence: Mapping[str, Any],
     ) -> None:
         before = account.standing.state
-        set_by = _OBSERVED if account.customer.mode is Mode.OBSERVE else decisions.POLICY
+        set_by = decisions.OBSERVING if account.customer.mode is Mode.OBSERVE else decisions.POLICY
         decisions.add(
             tx, now, case_id=str(standing.case_id), level=Level.ACCOUNT, subject_id=account.id, step=step,
             from_state=before, to_state=standing.state, until=standing.until, reason=standing.reason,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: who sets what the ladder decides
 POLICY = "policy"
+#: the same, of a customer that is only observed: nothing changed
+OBSERVING = "policy, observing"
 #: step of a standing that ended by itself
 RETURN = "return"
 

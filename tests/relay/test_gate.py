@@ -145,12 +145,31 @@ async def test_configured_rates_bind_before_the_clauses(
     assert await ask(gate, Transaction(other)) == "250"
 
 
-async def test_an_observed_customer_is_only_counted(account: Account, gate_of: Callable[..., Gate]) -> None:
+async def test_an_observed_customer_is_only_counted(
+    account: Account, gate_of: Callable[..., Gate], store: Store
+) -> None:
     observed = dataclasses.replace(account, customer=dataclasses.replace(account.customer, mode=Mode.OBSERVE))
     gate = gate_of(observed)
     assert [await ask(gate, Transaction(observed)) for _ in range(5)] == ["250"] * 5
     page = gate.pipeline.metrics.render().decode()
     assert 'gatepost_policy_breaches_total{action="flag",check="message_rate"} 2.0' in page
+    await store.flush()
+    with store.read() as tx:
+        [case] = decisions.timeline(tx, Level.ACCOUNT, account.id)
+    assert (case.step, case.set_by) == ("clause 2.1", decisions.OBSERVING)
+    assert (case.evidence["action"], case.evidence["mode"]) == ("wait", "observe")
+
+
+async def test_a_limit_under_a_bypass_is_no_observation(
+    account: Account, gate_of: Callable[..., Gate], store: Store
+) -> None:
+    gate = gate_of(account)
+    now = clock.now()
+    gate.switches.take([Switch(Name.BYPASS, now, now + timedelta(hours=1), "ann", "storm")])
+    assert [await ask(gate, Transaction(account)) for _ in range(5)] == ["250"] * 5
+    await store.flush()
+    with store.read() as tx:
+        assert decisions.timeline(tx, Level.ACCOUNT, account.id) == []
 
 
 def back(account: Account) -> Account:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.service
 
 NEWS, OTHER = "news@acme.example", "other@acme.example"
+PATHS = ("ann@proxy.example", "ann@queue.example")
 LOOP = Signer("loop.example", "s", dkim.new_key("ed25519"))
 HUB = Signer("hub.example", "s", dkim.new_key("ed25519"))
 SECRET = secrets.token_hex(32).encode()
@@ -45,6 +46,11 @@ def relay(tmp_path_factory: pytest.TempPathFactory, customer: CustomerServer) ->
         running.configure("unsubscribe", 'url = "https://relay.example"')
         (running.folder / "hub.secret").write_bytes(SECRET)
         running.run("customer", "add", "acme", "--server", f"127.0.0.1:{customer.port}")
+        running.configure("returns", 'domain = "return.example"\ncustomers = ["proxy", "queue"]')
+        for login, forward in zip(PATHS, ("proxy", "queue"), strict=True):
+            host = f"127.0.0.1:{customer.port}"
+            running.run("customer", "add", forward, "--server", host, "--forward", forward)
+            running.account(login, forward)
         for login in (NEWS, OTHER):
             running.account(login, "acme", "--class", "bulk")
         for signer, covers in ((LOOP, "a.example"), (HUB, "b.example")):
@@ -180,3 +186,44 @@ def test_one_click_stops_bulk_mail_to_that_recipient_in_every_session(
     found = relay.json("suppression", "show", "cid@b.example", "--customer", "acme")["suppressions"]
     assert [line["kind"] for line in found] == ["unsubscribe"]
     assert tally(relay, OTHER)["grade_b"] == 0
+
+
+def bounced(to: str, recipient: str) -> bytes:
+    return (
+        f"From: MAILER-DAEMON@mx.a.example\r\nTo: {to}\r\nSubject: Undelivered Mail\r\nMIME-Version: 1.0\r\n"
+        "Content-Type: multipart/report; report-type=delivery-status; boundary=x\r\n\r\n"
+        "--x\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.a.example\r\n\r\n"
+        f"Final-Recipient: rfc822; {recipient}\r\nAction: failed\r\nStatus: 5.1.1\r\n\r\n"
+        "--x\r\nContent-Type: text/rfc822-headers\r\n\r\nFrom: x@acme.example\r\n\r\n--x--\r\n"
+    ).encode()
+
+
+@pytest.mark.parametrize("login", PATHS)
+def test_a_bounce_to_our_return_path_counts_once_and_reaches_the_sender(
+    relay: Relay, customer: CustomerServer, login: str
+) -> None:
+    customer.messages.clear()
+    send(relay, login, "gone@a.example")
+    [out] = until(lambda: [one for one in customer.messages if "gone@a.example" in one.recipients])
+    path = out.sender
+    assert re.fullmatch(r"bounce\+[a-z2-7]{52}@return\.example", path)
+    host, port = relay.address("feedback")
+    with smtplib.SMTP(host, port, timeout=30) as client:
+        client.ehlo()
+        client.mail("")
+        assert client.rcpt(path.replace("bounce+", "bounce+a"))[0] == 550, "forged"
+        assert client.rcpt("ann@return.example")[0] == 550
+        client.rset()
+
+        def taken() -> bool:  # the journal's row may come a moment after the message
+            client.mail("")
+            assert client.rcpt(path)[0] == 250
+            return client.data(bounced(path, "gone@a.example"))[0] == 250
+
+        until(taken)
+        assert taken(), "the same again"
+    [back] = until(lambda: [one for one in customer.messages if login in one.recipients])
+    assert back.sender in ("", "<>", None)
+    assert b"Final-Recipient: rfc822; gone@a.example" in back.raw
+    until(lambda: tally(relay, login)["hard_bounces"] == 1)
+    assert len([one for one in customer.messages if login in one.recipients]) == 1

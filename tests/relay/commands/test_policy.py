@@ -13,7 +13,7 @@ from relay import clock
 from relay.cli import main
 from relay.clock import micros
 from relay.model import Level, State
-from relay.store import decisions, journal, schema
+from relay.store import decisions, journal, observed, schema
 from relay.store.engine import Store
 from relay.store.journal import JournalRow
 from tests.relay.store.people import add_account, add_customer
@@ -108,3 +108,24 @@ def test_a_broken_ladder_is_refused_with_every_fault(folder: Path, tmp_path: Pat
 
 def test_the_page_for_senders_is_printed(folder: Path) -> None:
     assert run(folder, "page").output.startswith("# What you agree to when you send")
+
+
+def test_what_only_observed_customers_were_spared_is_told_by_account(folder: Path) -> None:
+    store = Store("sqlite:///gatepost.db", folder)
+    fact = {"action": "wait", "reason": "3 in 1h", "clause": "TP 2.1 (2026-11)"}
+    with store.begin() as tx:
+        observed.note(tx, clock.now(), 1, "clause 2.1", fact)
+    store.close()
+    (row,) = [json.loads(line) for line in run(folder, "observed", "--json").output.splitlines()]
+    assert row["login"] == "alice@acme.example"
+    (would,) = row["would"]
+    assert (would["by"], would["action"], would["times"], would["reason"]) == (
+        "clause 2.1",
+        "wait",
+        1,
+        "3 in 1h",
+    )
+    text = run(folder, "observed", "--customer", "acme").output
+    assert "wait         clause 2.1, 1 times" in text
+    assert text.splitlines()[-1] == "1 accounts in 7 days"
+    assert run(folder, "observed", "--customer", "nobody").exit_code == 1
