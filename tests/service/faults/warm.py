@@ -14,8 +14,6 @@ import tempfile
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from click.testing import CliRunner
-
 from relay.cli import main
 from tests.service.harness import ROOT, Process, Relay
 
@@ -84,14 +82,6 @@ class WarmRelay(Relay):
     def __init__(self, folder: Path, starter: Starter) -> None:
         super().__init__(folder)
         self._starter = starter
-
-    def run(
-        self, *arguments: str, stdin: str | None = None, check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
-        """Run one command in this process, which has imported the program too."""
-        done = CliRunner().invoke(main, ["-c", str(self.config), *arguments], input=stdin)
-        assert not check or done.exit_code == 0, f"{arguments}: exit {done.exit_code}\n{done.output}"
-        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
     def _launch(self) -> Process:
         return Forked(self._starter, self)
