@@ -7,7 +7,7 @@ cell rate algorithm of ITU-T I.371). What is reserved at RCPT and not sent is re
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -37,11 +37,12 @@ class Limit:
     per: timedelta
     #: what it is called in reasons: `account messages`, `server recipients`, …
     name: str = "limit"
+    #: how long one unit takes to come back, in nanoseconds, rounded up
+    interval_ns: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def interval_ns(self) -> int:
-        """Return how long one unit takes to come back, in nanoseconds, rounded up."""
-        return -(-(self.per // _MICROSECOND) * 1000 // self.amount)
+    def __post_init__(self) -> None:
+        """Divide once, not for every message."""
+        object.__setattr__(self, "interval_ns", -(-(self.per // _MICROSECOND) * 1000 // self.amount))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +54,33 @@ class Bucket:
 
 def left(bucket: Bucket, limit: Limit, now: datetime) -> int:
     """Return how much could be taken at once now."""
-    debt = max(bucket.paid_back_at_ns - _nanoseconds(now), 0)
+    debt = max(bucket.paid_back_at_ns - nanoseconds(now), 0)
     return max(limit.amount - -(-debt // limit.interval_ns), 0)
 
 
 def used(bucket: Bucket, limit: Limit, now: datetime) -> float:
     """Return how much of the limit is taken, from 0 to 1."""
-    debt = max(bucket.paid_back_at_ns - _nanoseconds(now), 0)
+    debt = max(bucket.paid_back_at_ns - nanoseconds(now), 0)
     return min(debt / (limit.amount * limit.interval_ns), 1.0)
 
 
 def at_most_empty(bucket: Bucket, limit: Limit, now: datetime) -> Bucket:
     """Return a bucket that owes no more than its limit: after the clock, or the limit, was set back."""
-    most = _nanoseconds(now) + limit.amount * limit.interval_ns
+    most = nanoseconds(now) + limit.amount * limit.interval_ns
     return bucket if bucket.paid_back_at_ns <= most else Bucket(most)
+
+
+def after(at_ns: int, cost: int, limit: Limit, now_ns: int) -> int:
+    """Return the moment of a bucket once `cost` is taken, 0 where it has too little: `take` says why."""
+    most = now_ns + limit.amount * limit.interval_ns
+    paid_back = max(min(at_ns, most), now_ns) + cost * limit.interval_ns
+    return paid_back if paid_back <= most else 0
 
 
 def take(bucket: Bucket, cost: int, limit: Limit, now: datetime) -> tuple[Bucket, Decision[Take]]:
     """Take `cost` units, or nothing; a cost beyond the whole limit can never be taken."""
     numbers = {"limit": limit.amount, "per_seconds": limit.per.total_seconds(), "cost": cost}
-    start = _nanoseconds(now)
+    start = nanoseconds(now)
     paid_back = max(bucket.paid_back_at_ns, start) + cost * limit.interval_ns
     wait_ns = paid_back - start - limit.amount * limit.interval_ns
     if cost > limit.amount:
@@ -114,7 +122,8 @@ def half_open_cost(recipients_known: int, recipients_new: int) -> int:
     return recipients_known + 4 * recipients_new
 
 
-def _nanoseconds(moment: datetime) -> int:
+def nanoseconds(moment: datetime) -> int:
+    """Return a moment as buckets count it."""
     return (moment - _EPOCH) // _MICROSECOND * 1000
 
 

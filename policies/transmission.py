@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from functools import partial
@@ -72,6 +72,15 @@ _RATES = {
     Check.FIRST_TIME_NEW,
     Check.FIRST_TIME,
 }
+#: what `breaches` looks for; the others are rates, or what the ladder judges
+_OF_MESSAGE = {
+    Check.SENDER_IDENTITY,
+    Check.TLS,
+    Check.RECIPIENTS,
+    Check.SIZE,
+    Check.ATTACHMENT_KINDS,
+    Check.ONE_CLICK,
+}
 _COUNTS = {Check.RECIPIENTS, Check.ONE_CLICK}
 
 
@@ -130,10 +139,26 @@ class Transmission:
 
     version: str
     clauses: tuple[Clause, ...]
+    _by_check: dict[Check, Clause] = field(init=False, repr=False, compare=False)
+    #: what a message of each class is looked at for
+    _by_class: dict[str, tuple[Clause, ...]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        """Keep what every message asks for."""
+        object.__setattr__(self, "_by_check", {one.check: one for one in reversed(self.clauses)})
 
     def clause(self, check: Check) -> Clause | None:
         """Return the clause about this check, or None where the policy has none."""
-        return next((one for one in self.clauses if one.check is check), None)
+        return self._by_check.get(check)
+
+    def _of_message(self, klass: str) -> tuple[Clause, ...]:
+        found = self._by_class.get(klass)
+        if found is None:
+            bound = (one for one in self.clauses if one.check in _OF_MESSAGE and one.binds(klass))
+            found = self._by_class[klass] = tuple(bound)
+        return found
 
     def cite(self, check: Check) -> str:
         """Return how replies, notices and evidence name a clause: `TP 2.5 (2026-11)`, or ""."""
@@ -161,9 +186,11 @@ class Transmission:
         """Return every clause that a message breaks, the strictest first; rates have their buckets."""
         found = [
             Breach(one, f"{_why(one, message)} [{self.cite(one.check)}]", self.cite(one.check))
-            for one in self.clauses
-            if one.binds(message.klass) and _broken(one, message)
+            for one in self._of_message(message.klass)
+            if _broken(one, message)
         ]
+        if not found:
+            return ()
         order = list(Enforce)
         return tuple(sorted(found, key=lambda one: -order.index(one.clause.action)))
 

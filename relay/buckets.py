@@ -11,27 +11,28 @@ import fcntl
 import mmap
 import os
 import struct
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from policies import rates
+from policies.decision import Decision
 from policies.rates import Bucket, Take
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from policies.decision import Decision
     from policies.rates import Limit
 
 #: Slots of 16 bytes (key, moment), in groups; a power of two.
 SLOTS = 1 << 18
 _GROUP = 16
 _SLOT = struct.Struct("=QQ")
+_KEY = struct.Struct("=Q")
 _WINDOW = struct.Struct(f"={2 * _GROUP}Q")
+_TAKEN = Decision(Take.TAKEN, "")
 _BYTES = SLOTS * _SLOT.size
 
 
@@ -52,9 +53,13 @@ def key_of(*names: object) -> int:
 class Buckets:
     """One for a process; those opened on the same file are one. Costs some 5 µs a limit."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """Map `path`, or memory of this process alone where there is none, or where it cannot be had."""
+    def __init__(self, path: Path | None = None, *, alone: bool = False) -> None:
+        """Map `path`, or memory of this process alone where there is none, or where it cannot be had.
+
+        `alone`: no other process has it open, so there is nothing to lock.
+        """
         self._file = -1
+        self._alone = alone
         #: False: the limits of this process are its own
         self.shared = False
         try:
@@ -78,29 +83,47 @@ class Buckets:
         self, wants: Sequence[Want], now: datetime, cost: int = 1
     ) -> tuple[Decision[Take], Want | None, list[float]]:
         """Take `cost` from all buckets or none; the decision, whose it is, and how full each is (0..1)."""
-        limits = [one.limit for one in wants]
-        with self._locked():
+        now_ns, after = rates.nanoseconds(now), list[int]()
+        self._lock()
+        try:
             places = [self._find(one.key) for one in wants]
-            buckets = [_within(at, limit, now) for (_, at), limit in zip(places, limits, strict=True)]
-            after, decision = rates.take_all(buckets, cost, limits, now)
-            if decision.action is Take.TAKEN:
-                for one, (place, _), bucket in zip(wants, places, after, strict=True):
-                    _SLOT.pack_into(self._map, place, one.key, bucket.paid_back_at_ns)
-        used = [rates.used(bucket, limit, now) for bucket, limit in zip(after, limits, strict=True)]
-        if decision.action is Take.TAKEN:
-            return decision, None, used
+            after = [
+                rates.after(at, cost, one.limit, now_ns) for one, (_, at) in zip(wants, places, strict=True)
+            ]
+            if 0 not in after:
+                for one, (place, _), moment in zip(wants, places, after, strict=True):
+                    _SLOT.pack_into(self._map, place, one.key, moment)
+        finally:
+            self._unlock()
+        if 0 not in after:
+            paid_back = zip(wants, after, strict=True)
+            return _TAKEN, None, [_used(one.limit, moment - now_ns) for one, moment in paid_back]
+        return self._refused(wants, [at for _, at in places], now, cost)
+
+    @staticmethod
+    def _refused(
+        wants: Sequence[Want], moments: list[int], now: datetime, cost: int
+    ) -> tuple[Decision[Take], Want | None, list[float]]:
+        """Say which bucket has too little, and how full each is."""
+        limits = [one.limit for one in wants]
+        buckets = [_within(at, limit, now) for at, limit in zip(moments, limits, strict=True)]
+        _, decision = rates.take_all(buckets, cost, limits, now)
         tried = zip(wants, buckets, strict=True)
         blamed = next(one for one, bucket in tried if rates.take(bucket, cost, one.limit, now)[1] == decision)
+        used = [rates.used(bucket, limit, now) for bucket, limit in zip(buckets, limits, strict=True)]
         return decision, blamed, used
 
     def give_back(self, wants: Sequence[Want], now: datetime, cost: int = 1) -> None:
         """Refund what was taken and not used."""
-        with self._locked():
+        self._lock()
+        try:
             for one in wants:
                 place, at = self._find(one.key)
                 if at:
                     bucket = rates.refund(_within(at, one.limit, now), cost, one.limit)
                     _SLOT.pack_into(self._map, place, one.key, bucket.paid_back_at_ns)
+        finally:
+            self._unlock()
 
     def used(self, want: Want, now: datetime) -> float:
         """Return how full a bucket is, from 0 to 1."""
@@ -110,6 +133,9 @@ class Buckets:
     def _find(self, key: int) -> tuple[int, int]:
         """Return the place of a bucket, or the best free one, and its moment (0: it is full)."""
         group = key % (SLOTS // _GROUP) * _WINDOW.size
+        place = self._map.find(_KEY.pack(key), group, group + _WINDOW.size)
+        if place >= 0 and (place - group) % _SLOT.size == 0:
+            return place, _KEY.unpack_from(self._map, place + _KEY.size)[0]
         values = _WINDOW.unpack_from(self._map, group)
         for number in range(0, 2 * _GROUP, 2):
             if values[number] == key:
@@ -117,16 +143,17 @@ class Buckets:
         oldest = min(range(1, 2 * _GROUP, 2), key=values.__getitem__)
         return group + (oldest - 1) * 8, 0
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        if self._file < 0:
-            yield
-            return
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
+    def _lock(self) -> None:
+        if self._file >= 0 and not self._alone:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def _unlock(self) -> None:
+        if self._file >= 0 and not self._alone:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+def _used(limit: Limit, debt_ns: int) -> float:
+    return min(debt_ns / (limit.amount * limit.interval_ns), 1.0)
 
 
 def _within(at: int, limit: Limit, now: datetime) -> Bucket:

@@ -233,7 +233,7 @@ def run_folder(config: Config) -> Path:
 
 def gate(config: Config, directory: Directory, pipeline: Pipeline, switches: SwitchWatch) -> Gate:
     """Return what says who may send and how much; ConfigError for a policy that cannot be used."""
-    buckets = Buckets(run_folder(config) / "rates")
+    buckets = Buckets(run_folder(config) / "rates", alone=config.workers == 1)
     made = Gate(config, transmission(config), directory, pipeline, switches, buckets)
     conduct, pipeline.country = pipeline.conduct, countries(config)
     conduct.foreign, conduct.bypassed = directory.foreign, switches.bypassed

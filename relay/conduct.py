@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -57,28 +58,37 @@ class Conduct:
     def decide(self, account: Account, verdict: Verdict) -> Decision[Action]:
         """Turn a verdict into what happens; a customer in `observe` is never refused."""
         settings = self.config.screening
-        thresholds = acceptance.Thresholds(settings.tag, settings.hold, settings.refuse)
+        thresholds = _thresholds(settings.tag, settings.hold, settings.refuse)
         defer = settings.failure == "defer"
         decision = acceptance.judge(
             verdict.score,
             verdict.malformed,
-            acceptance.Missing(len(verdict.unanswered), verdict.defers, verdict.holds),
+            acceptance.Missing(len(verdict.unanswered), verdict.defers, verdict.holds)
+            if verdict.unanswered
+            else _NOTHING_MISSING,
             thresholds,
             screened="patterns" not in verdict.unanswered,
             defer_on_failure=defer,
         )
         if not settings.enabled and not verdict.malformed:
-            decision = dataclasses.replace(decision, reason="screening is off")
+            decision = Decision(decision.action, "screening is off", decision.numbers)
+        if verdict.hits:
+            decision = self._for_hits(decision, verdict)
+        if decision.action is Action.DELIVER:
+            return decision
+        if account.customer.mode is Mode.OBSERVE or self.bypassed():
+            reason = f"observed only, would {decision.action}: {decision.reason}"
+            return dataclasses.replace(decision, action=Action.DELIVER, reason=reason)
+        return decision
+
+    def _for_hits(self, decision: Decision[Action], verdict: Verdict) -> Decision[Action]:
+        """Return what a foreign sender and broken clauses make of a decision."""
         foreign = next((hit.evidence for hit in verdict.hits if hit.rule == FOREIGN_SENDER), "")
         if foreign and self.config.policy.identity == "flag" and decision.action is Action.DELIVER:
             decision = dataclasses.replace(decision, action=Action.TAG, reason=foreign)
         broken = next((hit for hit in verdict.hits if hit.rule.startswith(BROKEN)), None)
         if broken and decision.action is not Action.REFUSE:
             decision = self._for_breach(decision, broken)
-        observed = account.customer.mode is Mode.OBSERVE or self.bypassed()
-        if observed and decision.action is not Action.DELIVER:
-            reason = f"observed only, would {decision.action}: {decision.reason}"
-            return dataclasses.replace(decision, action=Action.DELIVER, reason=reason)
         return decision
 
     def _for_breach(self, decision: Decision[Action], broken: Hit) -> Decision[Action]:
@@ -163,6 +173,10 @@ class Conduct:
         return "threshold" in decision.numbers or cited in {self.transmission.cite(one) for one in _TELLING}
 
 
+_thresholds = lru_cache(maxsize=8)(acceptance.Thresholds)
+_NOTHING_MISSING = acceptance.Missing()
+
+
 def _kinds(mail: Mail) -> tuple[str, ...]:
     """Return what the attachments are, by their bytes and by their names."""
     files = mail.attachments
@@ -171,6 +185,10 @@ def _kinds(mail: Mail) -> tuple[str, ...]:
 
 def program(mail: Mail) -> str:
     """Return the hashed name of the mail program, without its version; "" where it has none."""
-    name = mail.header("user-agent") or mail.header("x-mailer")
+    return _program(mail.header("user-agent") or mail.header("x-mailer"))
+
+
+@lru_cache(maxsize=1024)
+def _program(name: str) -> str:
     words = _VERSION.sub("", name[:200]).strip().lower()
     return blake2b(words.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest() if words else ""

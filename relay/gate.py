@@ -120,7 +120,8 @@ class Gate:
 
         Mail of a throttled sender, or under the brake, is taken and waits (`transaction.waits`).
         """
-        account = await self.directory.account(transaction.account.login)
+        login = transaction.account.login
+        account = self.directory.peek(login) or await self.directory.account(login)
         if account is None:
             return replies.ACCOUNT_CLOSED
         now = clock.now()

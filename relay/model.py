@@ -176,14 +176,15 @@ class Account:
     klass: AccountClass = AccountClass.APP
     credentials: tuple[Credential, ...] = ()
     created_at: datetime | None = None
+    #: the strictest of the account's, its server's and its customer's standing
+    effective: Standing = field(init=False, repr=False, compare=False)
 
-    @property
-    def effective(self) -> Standing:
-        """Return the strictest of the account's, its server's and its customer's standing."""
+    def __post_init__(self) -> None:
+        """Weigh the standings once; every recipient asks for the strictest."""
         levels = [one.standing.binding for one in (self, self.server, self.customer)]
-        if all(standing.state is State.ACTIVE for standing in levels):
-            return levels[0]
-        return max(levels, key=lambda standing: standing.state.severity)
+        active = all(standing.state is State.ACTIVE for standing in levels)
+        strictest = levels[0] if active else max(levels, key=lambda standing: standing.state.severity)
+        object.__setattr__(self, "effective", strictest)
 
 
 class Grade(StrEnum):

@@ -326,7 +326,8 @@ class Pipeline:
             # a body that does not count as spam-like has no hash: reports of spam look like spam
             body_hash=None if self.conduct.reports_spam(mail) else handling.body_hash,
             message_id_hash=handling.message_id_hash,
-            fingerprint=mail.fingerprint,
+            # 0: says too little; reading text and HTML for it is a part of screening
+            fingerprint=mail.fingerprint if self.config.screening.enabled else 0,
             client_network=handling.act.network,
             unanswered=list(verdict.unanswered),
             ruleset=verdict.ruleset,

@@ -139,7 +139,8 @@ class Mail:
 
     def mailboxes(self, name: str) -> tuple[Mailbox, ...]:
         """Return the mailboxes of all fields of that name."""
-        return self._mailboxes(name.lower())[0]
+        name = name.lower()
+        return self._mailboxes(name)[0] if name in self._by_name else ()
 
     @lazy
     def _parsed(self) -> dict[str, tuple[tuple[Mailbox, ...], str]]:
@@ -311,10 +312,12 @@ class Mail:
         if b"\0" in self.raw:
             return _sentence("it contains NUL characters")
         for name in _IDENTITIES:
+            if name not in self._by_name:
+                continue
             boxes, fault = self._mailboxes(name)
             if fault:
                 return _sentence(f"its {name.title()} field cannot be read without doubt: {fault}")
-            if name == "from" and self.has("from") and not boxes:
+            if name == "from" and not boxes:
                 return _sentence("its From field names no sender")
         return ""
 

@@ -34,7 +34,7 @@ class Verdict:
     @property
     def score(self) -> float:
         """Return the sum of the hits' scores, rounded to a hundredth of a point."""
-        return round(sum(hit.score for hit in self.hits), 2)
+        return round(sum(hit.score for hit in self.hits), 2) if self.hits else 0
 
     @property
     def top(self) -> tuple[Hit, ...]:

@@ -34,6 +34,7 @@ from relay.errors import Conflict, NotFound
 from relay.events import BreakerOpened, StandingChanged
 from relay.model import Level, Mode, Standing, State
 from relay.store import accounts, audit, changes, complaints, decisions, journal, judging, logins, tallies
+from relay.store.schema import SPAM_SCORE
 from relay.store.standing import ending, set_standing, standing_of
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ class Judge:
         found: set[int] = set()
         if self._seen_us:
             start = max(self._seen_us - micros_of(_LATE), micros(now - timedelta(minutes=10)))
-            found = judging.with_spam(tx, start, tallies.SPAM_SCORE)
+            found = judging.with_spam(tx, start, SPAM_SCORE)
         if self._counted_at is None or now - self._counted_at >= COUNT_AGAIN:
             counts, first = judging.recent_counts(tx, now), self._counted_at is None
             found |= set() if first else judging.grown(self._counts, counts)

@@ -10,7 +10,7 @@ import functools
 _M_MMAP_THRESHOLD = -3
 _THRESHOLD_OCTETS = 200 * 1024
 #: the longest TLS record (RFC 8446 §5.1)
-_RECORD_OCTETS = 16 * 1024
+RECORD_OCTETS = 16 * 1024
 
 
 @functools.cache
@@ -25,4 +25,4 @@ def keep_tls_buffers_small() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _THRESHOLD_OCTETS)
-    asyncio.sslproto.SSLProtocol.max_size = _RECORD_OCTETS
+    asyncio.sslproto.SSLProtocol.max_size = RECORD_OCTETS

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from relay.clock import monotonic
 from relay.errors import ConfigError, Fault
+from relay.smtp.memory import RECORD_OCTETS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +19,7 @@ def context(certificate: Path, key: Path) -> ssl.SSLContext:
     """Return a server context for a PEM pair, TLS 1.2 and newer; ConfigError if the pair cannot be used."""
     made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
+    made.sslobject_class = Records
     made.num_tickets = 1  # a mail client opens one session at a time
     made.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     try:
@@ -36,6 +38,17 @@ def context(certificate: Path, key: Path) -> ssl.SSLContext:
             [Fault("tls.certificate", str(missing), f"cannot be read: {error.strerror}")]
         ) from error
     return made
+
+
+class Records(ssl.SSLObject):
+    """TLS that is read one record at a time, which is all that a read ever gives.
+
+    The loop asks for 256 KiB: a block of that size is mapped, cut to what came, and unmapped with every read.
+    """
+
+    def read(self, len: int = RECORD_OCTETS, buffer: Any = None) -> Any:  # noqa: A002 - the library's
+        """Read at most a record."""
+        return super().read(len, buffer) if buffer is not None else super().read(min(len, RECORD_OCTETS))
 
 
 class Certificate:

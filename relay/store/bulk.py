@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,10 +22,18 @@ def json_text(value: Sequence[Any] | dict[str, Any]) -> str:
     return "{}" if isinstance(value, dict) else "[]"
 
 
+#: Rows of one SQLite statement, the largest first. Each step of a statement lets go of the interpreter and
+#: asks for it again: row by row, that would stop the event loop's thread a hundred times a batch.
+_ROWS = (64, 16, 4, 1)
+
+
 @cache
-def _statement(table: Table, columns: tuple[str, ...], placeholder: str, summed: str, latest: str) -> str:
+def _statement(
+    table: Table, columns: tuple[str, ...], placeholder: str, summed: str, latest: str, rows: int
+) -> str:
     names = ", ".join(columns)
-    text = f"INSERT INTO {table.name} ({names}) VALUES ({', '.join([placeholder] * len(columns))})"  # noqa: S608
+    values = f"({', '.join([placeholder] * len(columns))})"
+    text = f"INSERT INTO {table.name} ({names}) VALUES {', '.join([values] * rows)}"  # noqa: S608
     key = ", ".join(column.name for column in table.primary_key.columns)
     if summed:
         return (
@@ -50,6 +59,13 @@ def insert(
     Where a key exists, add up the column `summed`, or keep the higher of `latest`. The caller cleans
     texts (schema.clean) and encodes JSON (`json_text`).
     """
-    if rows:
-        placeholder = "?" if tx.dialect.name == "sqlite" else "%s"
-        tx.exec_driver_sql(_statement(table, columns, placeholder, summed, latest), list(rows))
+    if tx.dialect.name != "sqlite":
+        if rows:
+            tx.exec_driver_sql(_statement(table, columns, "%s", summed, latest, 1), list(rows))
+        return
+    place = 0
+    for size in _ROWS:
+        while len(rows) - place >= size:
+            values = tuple(chain.from_iterable(rows[place : place + size]))
+            tx.exec_driver_sql(_statement(table, columns, "?", summed, latest, size), values)
+            place += size

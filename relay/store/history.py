@@ -76,7 +76,7 @@ def _sent(tx: Connection, keyring: Keyring, since: datetime, until: datetime) ->
             listed = tallies.covered_hashes(tx, keyring, customer).values()
             covered[customer] = frozenset().union(*listed)
         went = row["outcome"] in GOES_OUT and row["action"] not in _NEVER_SENT
-        spam = row["score"] >= tallies.SPAM_SCORE and not row["malformed"]
+        spam = row["score"] >= schema.SPAM_SCORE and not row["malformed"]
         yield Sent(
             moment(row["at_us"]),
             row["account_id"],

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from policies.statistics import lower_bound
 from policies.tally import Tally
 from relay.clock import micros, moment
 from relay.store import complaints, journal, judging, reporters
 from relay.store.journal import DAY_US
-from relay.store.schema import cohort, message
+from relay.store.schema import MESSAGE_SPAM, cohort, message
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 WINDOW = timedelta(days=30)
 WEEK = timedelta(days=7)
-#: From this score on a message counts as spam-like (the shipped threshold for a tag, points).
-SPAM_SCORE = 4.0
 _NEVER_FORWARDED = ("refuse", "defer")
 _RECIPIENT_BYTES = 32
 _HASH_BYTES = 16
@@ -243,7 +241,7 @@ def _spam(tx: Connection, account_id: int, since: datetime) -> tuple[int, int, i
         .where(
             message.c.account_id == account_id,
             message.c.at_us >= micros(since),
-            message.c.score >= SPAM_SCORE,
+            text(MESSAGE_SPAM),
             message.c.malformed == "",
             message.c.body_hash.is_not(None),
         )

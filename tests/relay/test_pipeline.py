@@ -260,3 +260,14 @@ async def test_a_store_that_is_away_takes_nothing(bench: Bench) -> None:
     bench.outbox.accept = away  # type: ignore[method-assign]
     said, _ = await way.say(forward=Forward.QUEUE)
     assert said[-1].code == 451
+
+
+async def test_where_screening_is_off_nobody_reads_parts_and_text(bench: Bench) -> None:
+    way = Way(bench, CLEAN)
+    way.pipeline.config = bench.config.model_copy(
+        update={"screening": bench.config.screening.model_copy(update={"enabled": False})}
+    )
+    way.pipeline.conduct.config = way.pipeline.config
+    said, _ = await way.say()
+    assert said[-1].code == 250
+    assert not {"_structure", "_texts", "folded", "fingerprint"} & way.screen.seen[0].__dict__.keys()

@@ -230,3 +230,11 @@ async def test_rows_outlast_an_outage_and_are_counted_once(store: Store) -> None
         assert tx.execute(select(func.count()).select_from(schema.message)).scalar() == 6
         assert journal.counts(tx, 1, ["messages"], NOW)["messages"] == 6
     assert store.lost == 0
+
+
+@pytest.mark.parametrize("many", [1, 3, 21, 85, 150])
+def test_batches_of_any_size_are_written_whole(store: Store, many: int) -> None:
+    with store.begin() as tx:
+        journal.append(tx, [row(f"m{number}") for number in range(many)])
+        assert tx.execute(select(func.count()).select_from(schema.message)).scalar_one() == many
+        assert journal.counts(tx, 1, ["messages"], NOW - timedelta(hours=1)) == {"messages": many}

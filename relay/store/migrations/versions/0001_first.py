@@ -238,6 +238,14 @@ def upgrade() -> None:
         ["at_us", "action", "customer_id"],
         unique=False,
     )
+    op.create_index(
+        "ix_message_spam",
+        "message",
+        ["account_id", "at_us"],
+        unique=False,
+        sqlite_where=sa.text("score >= 4.0"),
+        postgresql_where=sa.text("score >= 4.0"),
+    )
     op.create_table(
         "network",
         sa.Column("account_id", sa.BigInteger(), autoincrement=False, nullable=False),
