@@ -100,6 +100,17 @@ class Buckets:
             return _TAKEN, None, [_used(one.limit, moment - now_ns) for one, moment in paid_back]
         return self._refused(wants, [at for _, at in places], now, cost)
 
+    def measure(self, want: Want, now: datetime) -> None:
+        """Take one unit if there is one: for what is only looked at (`used`)."""
+        now_ns = rates.nanoseconds(now)
+        self._lock()
+        try:
+            place, at = self._find(want.key)
+            if moment := rates.after(at, 1, want.limit, now_ns):
+                _SLOT.pack_into(self._map, place, want.key, moment)
+        finally:
+            self._unlock()
+
     @staticmethod
     def _refused(
         wants: Sequence[Want], moments: list[int], now: datetime, cost: int

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def now() -> datetime:
-    """Return the current moment as aware UTC."""
-    return datetime.now(UTC)  # noqa: TID251 - this is the clock
-
-
-def monotonic() -> float:
-    """Return seconds that never run backwards; for durations and deadlines only."""
-    return time.monotonic()
+#: Returns the current moment as aware UTC.
+now = partial(datetime.now, UTC)  # noqa: TID251 - this is the clock
+#: Returns seconds that never run backwards; for durations and deadlines only.
+monotonic = time.monotonic
 
 
 def micros(moment: datetime) -> int:

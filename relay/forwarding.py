@@ -90,6 +90,8 @@ class Stamped:
     answer_key: bytes
     #: monotonic moment of the client's dot
     since: float
+    #: all pieces but the first are lines as they came, whole, none of them with a dot in front
+    undotted: bool = False
     #: the sender may be told of it: otherwise it may be an innocent third party's address
     own_sender: bool = True
     #: of what could not be screened, as it came in: address, HELO and TLS of the client
@@ -269,7 +271,7 @@ class Forwarder:
             return Trouble(Why.UNREACHABLE, TimeoutError("screening took all the time there was"))
         try:
             async with asyncio.timeout(left):
-                return await self._data(transaction, message.pieces)
+                return await self._data(transaction, message)
         except TimeoutError as error:
             late = transaction.upstream.late
             if late is None:
@@ -311,7 +313,7 @@ class Forwarder:
         self._late.add(task)
         task.add_done_callback(ended)
 
-    async def _data(self, transaction: Transaction, pieces: Sequence[bytes]) -> UpstreamReply:
+    async def _data(self, transaction: Transaction, message: Stamped) -> UpstreamReply:
         """Send the message (after a slow upload MAIL and RCPT once more) and return the answer to its dot."""
         if transaction.replay:
             first, *others = transaction.recipients
@@ -323,7 +325,7 @@ class Forwarder:
             if not answer.ok:
                 await transaction.upstream.abandon()
                 raise Deferred(f"a recipient taken before DATA was refused after it: {answer.code}")
-        return await transaction.upstream.data(pieces)
+        return await transaction.upstream.data(message.pieces, undotted=message.undotted)
 
     async def _wait(
         self,

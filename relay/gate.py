@@ -202,7 +202,7 @@ class Gate:
         first = [] if transaction.taken else list(rules.messages)
         each = [*rules.recipients, *(rules.first_time if new else ())]
         if rules.day:
-            self.buckets.take([rules.day], now)
+            self.buckets.measure(rules.day, now)
         while first or each:
             bound = [*first, *each]
             decision, blamed, used = self.buckets.take([one.want for one in bound], now)

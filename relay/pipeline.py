@@ -182,6 +182,7 @@ class Pipeline:
             eight_bit=content.eight_bit,
             answer_key=transaction.answer_key,
             since=since,
+            undotted=content.undotted,
             own_sender=all(hit.rule != FOREIGN_SENDER for hit in handling.verdict.hits),
             client=(session.peer_ip, session.helo, session.tls) if unscreened else None,
         )

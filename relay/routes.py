@@ -27,7 +27,7 @@ class Routes:
     def __call__(self, server: Server) -> Route:
         """Return the route to a server; ConfigError if its secret cannot be read."""
         known = self._known.get(server.id)
-        if known is None or known[0] != server:
+        if known is None or (known[0] is not server and known[0] != server):
             known = self._known[server.id] = (
                 server,
                 route_for(server, verify=self._verify, folder=self._folder),

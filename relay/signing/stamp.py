@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _REMOVED = frozenset(("bcc", "resent-bcc", "cfbl-address", "cfbl-feedback-id", "feedback-id"))
 _REMOVED_STARTS = ("x-spam-", "x-gatepost-")
 _AUTHENTICATION_RESULTS = frozenset(("authentication-results", "arc-authentication-results"))
+#: how the names of all of them begin: nearly no field of a message
+_SUSPECTS = (*_REMOVED, *_REMOVED_STARTS, *_AUTHENTICATION_RESULTS)
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]")
 _SHOWN_RULES = 10
 _COVERED = frozenset(name.decode("ascii") for name in COVERED)
@@ -94,7 +96,7 @@ class Stamper:
         cuts: list[tuple[int, int]] = []
         covered = ours
         for field in mail.fields:
-            if self._is_ours(field.lower, field.value):
+            if field.lower.startswith(_SUSPECTS) and self._is_ours(field.lower, field.value):
                 cuts.append((field.start, field.end))
             elif field.lower in _COVERED:
                 covered.append(raw[field.start : field.end])

@@ -15,7 +15,7 @@ SPILL_OCTETS = 256 * 1024
 class Content:
     """Collects pieces; `read` gives the whole. The file has no name, so a crash leaves nothing behind."""
 
-    __slots__ = ("_file", "_folder", "_pieces", "eight_bit", "size", "whole_at")
+    __slots__ = ("_file", "_folder", "_pieces", "eight_bit", "size", "undotted", "whole_at")
 
     def __init__(self, folder: Path | None = None) -> None:
         #: where the file is made: the disk whose free space is watched; None: the system's temporary folder
@@ -26,6 +26,8 @@ class Content:
         self.size = 0
         #: whether any octet is above 127
         self.eight_bit = False
+        #: no line begins with a dot: what goes on as it came needs no dot-stuffing
+        self.undotted = False
         #: monotonic moment of the dot; 0 before it
         self.whole_at = 0.0
 

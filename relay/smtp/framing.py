@@ -60,6 +60,8 @@ class End(NamedTuple):
 
     fault: Fault
     size: int
+    #: a line may begin with a dot; False: DATA was read, and none does
+    dotted: bool = True
 
 
 #: what the next bytes are
@@ -72,6 +74,7 @@ class Reader:
     __slots__ = (
         "_buffer",
         "_column",
+        "_dotted",
         "_dropped",
         "_ended",
         "_fault",
@@ -96,6 +99,7 @@ class Reader:
         self._fault = Fault.NONE
         self._size = self._limit = self._column = self._remaining = 0
         self._start = self._held = self._last = self._ended = False
+        self._dotted = True
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came."""
@@ -110,7 +114,7 @@ class Reader:
     def next(self) -> Line | Piece | End | None:
         """Return the next event, or None when more bytes are needed."""
         if self._state == _LINE:
-            return self._line()
+            return self._line() if self._buffer else None
         if self._ended:
             return self._finish()
         if self._state == _DATA:
@@ -127,11 +131,13 @@ class Reader:
         self._fault = Fault.NONE
         self._size = self._column = 0
         self._held = self._ended = False
+        self._dotted = True
 
     def data(self, limit: int) -> None:
         """Read what follows as message text until CRLF.CRLF."""
         self.begin(limit)
         self._start = True
+        self._dotted = False
         self._state = _DATA
 
     def chunk(self, octets: int, *, last: bool) -> None:
@@ -218,18 +224,19 @@ class Reader:
         dot = buffer.find(b"\r\n.")
         end = buffer.find(_END, dot) if dot >= 0 else -1
         if end >= 0:
-            raw = bytes(buffer[: end + 2])
+            raw = _first(buffer, end + 2)
             del buffer[: end + 5]
             self._ended = True
         else:
             take = len(buffer) - _half_end(buffer)
             if take <= 0:
                 return None
-            raw = bytes(buffer[:take])
+            raw = _first(buffer, take)
             del buffer[:take]
         # the first dotted line is the end itself in nearly every message: nothing to unstuff
         if 0 <= dot < len(raw) - 2:
             raw = raw.replace(b"\r\n.", b"\r\n")
+            self._dotted = True
         return self._text(raw)
 
     def _first_line(self) -> bool:
@@ -243,6 +250,7 @@ class Reader:
             return False
         if buffer.startswith(b"."):
             del buffer[:1]
+            self._dotted = True
         self._start = False
         return True
 
@@ -281,7 +289,7 @@ class Reader:
     def _finish(self) -> End:
         self._state = _LINE
         self._ended = False
-        return End(self._fault, self._size)
+        return End(self._fault, self._size, self._dotted)
 
     def _text(self, piece: bytes) -> Piece | End | None:
         """Judge unstuffed text; give it out only while the message is faultless."""
@@ -317,6 +325,11 @@ class Reader:
             start = last + 2
         self._column = size - piece.rfind(b"\r\n") - 2
         return long or self._column > TEXT_LINE_OCTETS
+
+
+def _first(buffer: bytearray, octets: int) -> bytes:
+    """Return the first octets, copied once: a slice of a bytearray would be another copy."""
+    return bytes(memoryview(buffer)[:octets])
 
 
 def _half_end(buffer: bytearray) -> int:

@@ -9,6 +9,10 @@ import functools
 #: glibc's number for the parameter (malloc.h)
 _M_MMAP_THRESHOLD = -3
 _THRESHOLD_OCTETS = 200 * 1024
+#: M_TRIM_THRESHOLD. The first limit switches glibc's own adjusting of this one off as well; without it, every
+#: message of some size gives its pages back to the kernel and takes them again.
+_M_TRIM_THRESHOLD = -1
+_TRIM_OCTETS = 8 * 1024 * 1024
 #: the longest TLS record (RFC 8446 §5.1)
 RECORD_OCTETS = 16 * 1024
 
@@ -25,4 +29,5 @@ def keep_tls_buffers_small() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _THRESHOLD_OCTETS)
+        mallopt(_M_TRIM_THRESHOLD, _TRIM_OCTETS)
     asyncio.sslproto.SSLProtocol.max_size = RECORD_OCTETS

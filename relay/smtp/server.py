@@ -177,6 +177,7 @@ class SmtpServer(Conversation):
                 if content.spilled and pace.first_time_slow():
                     await self.tell_slow()
             elif isinstance(event, End):
+                content.undotted = not event.dotted
                 if not event.fault:
                     return refusal
                 return next(reply for fault, reply in _FAULTS if event.fault & fault)

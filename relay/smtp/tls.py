@@ -48,7 +48,9 @@ class Records(ssl.SSLObject):
 
     def read(self, len: int = RECORD_OCTETS, buffer: Any = None) -> Any:  # noqa: A002 - the library's
         """Read at most a record."""
-        return super().read(len, buffer) if buffer is not None else super().read(min(len, RECORD_OCTETS))
+        if buffer is not None:
+            return super().read(len, buffer)
+        return self._sslobj.read(min(len, RECORD_OCTETS))  # type: ignore[attr-defined]
 
 
 class Certificate:

@@ -206,8 +206,12 @@ class Transaction:
             self._connection.usable = False
         return UpstreamReply(451, reply.status or "4.3.2", reply.text)
 
-    async def data(self, pieces: Sequence[bytes], *, patience: float | None = None) -> UpstreamReply:
+    async def data(
+        self, pieces: Sequence[bytes], *, undotted: bool = False, patience: float | None = None
+    ) -> UpstreamReply:
         """Send DATA, then the body, dot-stuffed, and the dot in one write; return the answer to it.
+
+        `undotted`: all pieces but the first are known to be whole lines without a dot in front (`wire.body`).
 
         Ends the transaction. Unreachable: nothing was decided. InDoubt: the whole message is out,
         and the answer did not come within `patience` seconds (None: 10 minutes), or cannot come
@@ -215,7 +219,7 @@ class Transaction:
         """
         connection = self._open_connection()
         self._sending = True
-        refused = self._unfit(connection, pieces)
+        refused = self._unfit(connection, pieces, undotted=undotted)
         if isinstance(refused, UpstreamReply):
             self._give_back()
             return refused
@@ -236,14 +240,16 @@ class Transaction:
             return reply
         return await self._dot(connection, refused, patience)
 
-    def _unfit(self, connection: Connection, pieces: Sequence[bytes]) -> UpstreamReply | list[bytes]:
+    def _unfit(
+        self, connection: Connection, pieces: Sequence[bytes], *, undotted: bool
+    ) -> UpstreamReply | list[bytes]:
         """Return the lines to send, or why this server cannot be sent this message."""
         if not self.accepted:
             return UpstreamReply(554, "5.5.1", "No valid recipients")
         if "8BITMIME" not in connection.offered and not all(piece.isascii() for piece in pieces):
             return UpstreamReply(554, "5.6.3", "The receiving server takes 7-bit messages only (no 8BITMIME)")
         try:
-            return wire.body(pieces)
+            return wire.body(pieces, undotted=undotted)
         except wire.Unsendable as error:
             return error.reply
 

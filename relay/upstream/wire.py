@@ -126,11 +126,15 @@ def encoded(text: str) -> bytes:
     return base64.b64encode(text.encode("utf-8", "surrogateescape"))
 
 
-def body(pieces: Sequence[bytes]) -> list[bytes]:
+def body(pieces: Sequence[bytes], *, undotted: bool = False) -> list[bytes]:
     """Return the message dot-stuffed and ended by the dot; Unsendable for a bare CR, bare LF or NUL.
 
-    Linear; pieces are copied only where a dot must be doubled (RFC 5321 §4.5.2).
+    Linear; pieces are copied only where a dot must be doubled (RFC 5321 §4.5.2). `undotted`: all pieces but
+    the first are lines that our own reader of bytes took: whole, ended by CRLF, none with a dot in front.
+    They are not read once more.
     """
+    if undotted and len(pieces) > 1 and pieces[0].endswith(b"\r\n") and pieces[-1].endswith(b"\r\n"):
+        return [*body(pieces[:1])[:-1], *pieces[1:], b".\r\n"]
     out: list[bytes] = []
     last = b"\r\n"  # the two bytes before the piece: a leading dot of the first line counts
     lines = crs = feeds = 0

@@ -183,7 +183,7 @@ def test_a_refused_message_keeps_nothing_in_memory() -> None:
         assert reader.next() is None
         assert reader.waiting <= 4
     reader.feed(b"\r\n.\r\n")
-    assert reader.next() == End(Fault.LONG | Fault.SIZE, 6553602)
+    assert reader.next() == End(Fault.LONG | Fault.SIZE, 6553602, dotted=False)
 
 
 def test_every_end_of_data_but_the_right_one_is_text() -> None:

@@ -123,6 +123,19 @@ def test_bodies_in_any_pieces_arrive_or_are_refused(pieces: list[bytes]) -> None
     assert unstuff(sent) in (whole, whole + b"\r\n")
 
 
+@given(st.lists(st.sampled_from([b"", b"a", b"a.", b" .", b"=\xe9"]), max_size=9), st.integers(0, 9))
+def test_what_needs_no_stuffing_leaves_the_same_unread(lines: list[bytes], cut: int) -> None:
+    raw = [line + b"\r\n" for line in lines]
+    pieces = [b".Received: x\r\n", b"".join(raw[:cut]), b"".join(raw[cut:])]
+    assert b"".join(wire.body(pieces, undotted=True)) == b"".join(wire.body(pieces))
+
+
+def test_what_is_said_to_need_no_stuffing_is_read_where_it_is_not_whole() -> None:
+    for pieces in ([b"a\nb\r\n", b"c\r\n"], [b"a\r\n", b"b\rc"], [b"a", b".\r\n\n"]):
+        with pytest.raises(wire.Unsendable):
+            wire.body(pieces, undotted=True)
+
+
 @pytest.mark.parametrize("body", [b"a\rb\r\n", b"a\nb\r\n", b"a\0b\r\n", b"a\r\r\n", b"a\n\r\n", b"\r\na\r"])
 def test_fr_20_to_22_bare_cr_lf_and_nul_never_leave(body: bytes) -> None:
     with pytest.raises(wire.Unsendable):
