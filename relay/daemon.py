@@ -279,11 +279,10 @@ class Daemon:
         task.add_done_callback(self._loads.discard)
 
     def _note(self, event: Event, listener: str) -> None:
-        sessions = self.parts.metrics.sessions.labels(listener)
         if event is Event.CONNECTED:
-            sessions.inc()
+            self.parts.metrics.sessions.labels(listener).inc()
         elif event is Event.DISCONNECTED:
-            sessions.dec()
+            self.parts.metrics.sessions.labels(listener).dec()
         elif event is Event.BUG:
             self.parts.metrics.bugs.inc()
 

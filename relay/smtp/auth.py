@@ -92,10 +92,10 @@ def login(name: bytes, password: bytes) -> Login | Reply:
         return replies.BAD_LOGIN
     if len(text) > LOGIN_LETTERS or len(password) > PASSWORD_OCTETS:
         return replies.BAD_LOGIN
-    if any(unicodedata.category(letter)[0] in "CZ" for letter in text):
-        return (
-            replies.BAD_LOGIN
-        )  # controls, blanks, bidirectional marks: never in a login, often in an attack
+    usual = text.isascii() and text.isprintable() and " " not in text
+    if not usual and any(unicodedata.category(letter)[0] in "CZ" for letter in text):
+        # controls, blanks, bidirectional marks: never in a login, often in an attack
+        return replies.BAD_LOGIN
     return Login(text, password.decode("utf-8", "surrogateescape"))
 
 

@@ -108,7 +108,9 @@ class Board:
     def more(self, name: bytes, now: float) -> None:
         """Count `name` once more."""
         with self._locked():
-            row = self._make(name, now)
+            row = self._find(name)
+            if row is None:
+                row = self._make(name, now)
             if row is not None:
                 self._add(row, 1)
 
@@ -121,7 +123,9 @@ class Board:
     def on_time(self, name: bytes, now: float, interval: float, window: float) -> bool:
         """Tell whether `name` may come again (GCRA: every `interval` seconds, at most `window` ahead)."""
         with self._locked():
-            row = self._make(name, now)
+            row = self._find(name)
+            if row is None:
+                row = self._make(name, now)
             if row is None:
                 return True
             (before,) = _DUE.unpack_from(self._memory, row + _KEY.size)
@@ -153,6 +157,10 @@ class Board:
             yield _HEADER_OCTETS + (first + probe & ROWS - 1) * self._stride
 
     def _find(self, name: bytes) -> int | None:
+        # nearly everybody is where he is looked for first
+        first = _HEADER_OCTETS + (int.from_bytes(name, "little") & ROWS - 1) * self._stride
+        if self._memory[first : first + _KEY.size] == name:
+            return first
         for row in self._places(name):
             known = self._memory[row : row + _KEY.size]
             if known == name:

@@ -61,10 +61,14 @@ class Networks:
 
     def __init__(self, networks: tuple[str, ...]) -> None:
         self._networks = [ipaddress.ip_network(network) for network in networks]
+        self._known = lru_cache(maxsize=1024)(self._look)
 
     def __contains__(self, ip: object) -> bool:
         """Tell; an IPv4 address in IPv6 clothes counts as IPv4."""
-        return bool(self._networks) and any(_address(str(ip)) in network for network in self._networks)
+        return bool(self._networks) and self._known(str(ip))
+
+    def _look(self, ip: str) -> bool:
+        return any(_address(ip) in network for network in self._networks)
 
 
 @dataclass(slots=True)
