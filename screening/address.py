@@ -6,8 +6,8 @@ The standard library's `parseaddr` is never used: it reads `ceo@victim.example <
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import idna
 
@@ -30,8 +30,7 @@ _HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-)
 _UNQUOTE = re.compile(rb"\\(.)", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(NamedTuple):
     """One mailbox; `display` decoded, `domain` ASCII and lower case, `address` = local@domain."""
 
     display: str

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-import cel
-
+from screening.expressions import Holds, plain
 from screening.facts import FACTS
 from screening.rule import Mode, Rule
 from screening.tuning.examples import mail_of
 
 if TYPE_CHECKING:
     from screening.mail import Mail
+
+#: a rule, its condition, and sets of rules of which each must share one with what hit
+_Step = tuple[Rule, Holds, tuple[frozenset[str], ...]]
 
 
 _NAME = re.compile(r"\w+")
@@ -46,7 +48,7 @@ def gates(condition: str, rules: Container[str]) -> tuple[frozenset[str], ...]:
     return tuple(found)
 
 
-def _openers(steps: Sequence[tuple[Rule, Any, tuple[frozenset[str], ...]]]) -> frozenset[str] | None:
+def _openers(steps: Sequence[_Step]) -> frozenset[str] | None:
     names: set[str] = set()
     for rule, _, needed in steps:
         if rule.when or rule.words or rule.domains:
@@ -64,25 +66,29 @@ class Conditions:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.faults: list[str] = []
         self._names = {rule.id: rule for rule in rules}
-        programs: dict[str, tuple[Rule, Any, frozenset[str]]] = {}
+        programs: dict[str, tuple[Rule, Holds, frozenset[str]]] = {}
         for rule in rules:
             if rule.condition and rule.mode is not Mode.OFF:
                 compiled = self._compiled(rule)
                 if compiled is not None:
                     programs[rule.id] = (rule, *compiled)
-        self._steps = [
-            (rule, program, gates(rule.condition, self._names)) for rule, program in self._ordered(programs)
+        self._steps: list[_Step] = [
+            (rule, holds, gates(rule.condition, self._names)) for rule, holds in self._ordered(programs)
         ]
         #: without any of these no condition can hold; None where one can hold by itself
         self._openers = _openers(self._steps)
-        used = frozenset().union(*(names for _, _, names in programs.values()))
-        self._facts = tuple(name for name in FACTS if name in used)
-        self._rules = tuple(name for name in self._names if name in used)
 
     def _wrong(self, rule: Rule, sentence: str) -> None:
         self.faults.append(f"{rule.source}: rules.{rule.id}: condition: {sentence}")
 
-    def _compiled(self, rule: Rule) -> tuple[Any, frozenset[str]] | None:
+    def _compiled(self, rule: Rule) -> tuple[Holds, frozenset[str]] | None:
+        found = plain(rule.condition, self._names)
+        if found is not None:
+            if rule.id in found.names:
+                self._wrong(rule, "names itself")
+            return found.holds, found.names
+        import cel  # here: few conditions need it, and it brings a command line of its own along
+
         try:
             program = cel.compile(rule.condition)
         except ValueError as error:
@@ -96,23 +102,23 @@ class Conditions:
             self._wrong(rule, "names itself")
         elif not names - FACTS.keys() - self._names.keys():
             self._try(rule, program, names)
-        return program, names
+        return _holds(program, names), names
 
     def _try(self, rule: Rule, program: Any, names: frozenset[str]) -> None:
         """Run the condition once: unknown functions and wrong types show here, not on somebody's mail."""
-        mail = mail_of("A mail to try conditions on.")
-        values = {name: FACTS[name].read(mail) if name in FACTS else False for name in names}
         try:
-            answer = program.execute(values)
+            answer = program.execute(_values(mail_of("A mail to try conditions on."), {}, names))
         except (RuntimeError, TypeError, ValueError) as error:
             self._wrong(rule, " ".join(str(error).split())[:200])
             return
         if not isinstance(answer, bool):
             self._wrong(rule, f"gives {answer!r}, not true or false")
 
-    def _ordered(self, programs: dict[str, tuple[Rule, Any, frozenset[str]]]) -> list[tuple[Rule, Any]]:
+    def _ordered(
+        self, programs: dict[str, tuple[Rule, Holds, frozenset[str]]]
+    ) -> list[tuple[Rule, Holds]]:
         """Return the rules so that each comes after those it names; a circle is a fault."""
-        steps: list[tuple[Rule, Any]] = []
+        steps: list[tuple[Rule, Holds]] = []
         waiting = dict(programs)
         while waiting:
             ready = [name for name, (_, _, names) in waiting.items() if not names & waiting.keys() - {name}]
@@ -121,8 +127,8 @@ class Conditions:
                 self._wrong(rule, f"goes round in a circle with {', '.join(sorted(waiting))}")
                 break
             for name in ready:
-                rule, program, _ = waiting.pop(name)
-                steps.append((rule, program))
+                rule, holds, _ = waiting.pop(name)
+                steps.append((rule, holds))
         return steps
 
     def run(self, mail: Mail, found: dict[str, str]) -> list[str]:
@@ -130,22 +136,20 @@ class Conditions:
         if self._openers is not None and self._openers.isdisjoint(found):
             return []
         failed: list[str] = []
-        names = _Names(mail, found, self._facts, self._rules)
-        for rule, program, needed in self._steps:
+        for rule, condition, needed in self._steps:
             tested = bool(rule.when or rule.words or rule.domains)
             if tested and rule.id not in found:
                 continue
             holds = False
             if not any(map(found.keys().isdisjoint, needed)):
                 try:
-                    holds = program.execute(names.context()) is True
+                    holds = condition(mail, found)
                 except Exception:  # noqa: BLE001 - the rule edge
                     failed.append(rule.id)
             if holds and not tested:
                 found[rule.id] = self._evidence(rule, found)
             elif not holds:
                 found.pop(rule.id, None)
-            names.tell(rule.id, holds=holds)
         return failed
 
     def _evidence(self, rule: Rule, found: dict[str, str]) -> str:
@@ -153,27 +157,10 @@ class Conditions:
         return " + ".join(named[:6]) or rule.why
 
 
-class _Names:
-    """What the conditions on one mail may name; read when the first condition is run."""
+def _holds(program: Any, names: frozenset[str]) -> Holds:
+    return lambda mail, found: program.execute(_values(mail, found, names)) is True
 
-    def __init__(self, mail: Mail, found: dict[str, str], facts: Sequence[str], rules: Sequence[str]) -> None:
-        self._mail = mail
-        self._found = found
-        self._facts = facts
-        self._rules = rules
-        self._values: dict[str, Any] = {}
-        self._context: cel.Context | None = None
 
-    def context(self) -> cel.Context:
-        """Return facts and rules by name."""
-        if self._context is None:
-            self._values = {name: FACTS[name].read(self._mail) for name in self._facts}
-            self._values.update({name: name in self._found for name in self._rules})
-            self._context = cel.Context(variables=self._values)
-        return self._context
-
-    def tell(self, rule: str, *, holds: bool) -> None:
-        """Change what later conditions see of a rule."""
-        if self._context is not None and self._values.get(rule, holds) != holds:
-            self._values[rule] = holds
-            self._context.add_variable(rule, holds)
+def _values(mail: Mail, found: Mapping[str, str], names: frozenset[str]) -> dict[str, bool | int | str]:
+    """Return what a condition sees under each of its names."""
+    return {name: FACTS[name].read(mail) if name in FACTS else name in found for name in names}

@@ -29,7 +29,6 @@ _HIDING = (
     r"(?i)display\s*:\s*none|visibility\s*:\s*hidden|font-size\s*:\s*[01](?:\.\d+)?(?:px|pt|em)?\s*[;\"'!]"
     r"|opacity\s*:\s*0(?:\.0\d*)?\s*[;\"'!]|max-height\s*:\s*0|color\s*:\s*transparent"
 )
-_HIDDEN_WORDS = ("none", "hidden", "font-size", "opacity", "max-height", "transparent")
 #: elements that hold links or forms, in the order in which their links count
 _TAGS = ("a", "area", "form", "input", "meta", "base", "script", "img", "iframe", "object")
 #: What one pass over the source looks for; elements that are not in it need not be sought in the tree.
@@ -41,6 +40,8 @@ _MARKS = {
     **{tag: f"(?i)<{tag}" for tag in _TAGS},
     "img": "(?i)<ima?ge?",  # parsers read <image> as <img>
 }
+#: elements whose text nobody sees
+_UNSHOWN = ["script", "style", "template", "title"]
 _HREF = re.compile(r"href\s*=\s*[\"']?([^\"'\s>]{1,4096})", re.IGNORECASE)
 _META_URL = re.compile(r"url\s*=\s*['\"]?([^'\"\s]+)", re.IGNORECASE)
 
@@ -93,10 +94,15 @@ def view(html: str) -> HtmlView:
     lined = (_ANY_LINE_END if "capitals" in marks else _LINE_END).sub(b"\n<", source)
     tree = LexborHTMLParser(lined)
     found = _Found()
-    for tag in _TAGS:
-        if tag in marks:
-            found.take(tag, tree.tags(tag))
-    tree.strip_tags(["script", "style", "template", "title"])
+    wanted = [tag for tag in _TAGS if tag in marks]
+    if wanted:
+        nodes: dict[str, list[LexborNode]] = {tag: [] for tag in wanted}
+        for node in tree.css(",".join(wanted)):
+            if (those := nodes.get(node.tag or "")) is not None:
+                those.append(node)
+        for tag in wanted:
+            found.take(tag, nodes[tag])
+    tree.strip_tags(_UNSHOWN)
     hidden = _hidden(tree) if "hiding" in marks else ""
     root = tree.root
     return HtmlView(
@@ -160,22 +166,19 @@ class _Found:
 
 
 def _hidden(tree: LexborHTMLParser) -> str:
-    out: list[str] = []
-    for node in tree.css("[style]")[:5000]:
-        style = (node.attributes.get("style") or "").lower()
-        if any(mark in style for mark in _HIDDEN_WORDS) and _HIDING_SET.Match(style + ";"):
-            out.append(node.text())
-            if len(out) >= 50:
-                break
+    nodes = tree.css("[style]")[:5000]
+    styles = [f"{node.attributes.get('style') or ''};" for node in nodes]
+    if not _HIDING_SET.Match("\n".join(styles)):
+        return ""
+    hiding = (node for node, style in zip(nodes, styles, strict=True) if _HIDING_SET.Match(style))
+    out = [node.text() for node, _ in zip(hiding, range(50), strict=False)]
     return " ".join(" ".join(out).split())[:10_000]
 
 
 def _too_tangled(html: str, source: bytes) -> bool:
     """Whether a tree would cost more than linear time: too deep, or a tag with thousands of attributes."""
-    if len(html) > 16_384:
-        tags = html.split(">")
-        if max(map(len, tags)) > 16_384 and any(_many_attributes(tag) for tag in tags if len(tag) > 16_384):
-            return True
+    if _has_long_tag(source) and any(_many_attributes(tag) for tag in html.split(">") if len(tag) > 16_384):
+        return True
     if source.count(b"<") < 2 * MAX_DEPTH:
         return False
     counts: dict[str, int] = {}
@@ -194,6 +197,11 @@ def _too_tangled(html: str, source: bytes) -> bool:
         if depth > MAX_DEPTH or elements > MAX_ELEMENTS:
             return True
     return False
+
+
+def _has_long_tag(source: bytes) -> bool:
+    """Whether a tag can have 16 KiB: then there is none of its ends in one half of that."""
+    return any(source.find(b">", at, at + 8192) < 0 for at in range(0, len(source) - 8191, 8192))
 
 
 def _many_attributes(tag: str) -> bool:

@@ -232,6 +232,10 @@ class Mail:
     @lazy
     def folded(self) -> str:
         """`text` as patterns see it: one blank between words, invisible characters gone, lookalikes plain."""
+        if self.html and not self.letters and len(self.text) < MAX_TEXT:
+            shown, rich = " ".join(self.plain.split()), self.view.text  # which has single blanks already
+            shown = f"{shown} {rich}" if shown and rich else shown or rich
+            return shown if shown.isascii() else shown.replace("\u2026", "...")
         return folded(self.text, self.letters)
 
     @lazy

@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from screening import fields, parameters
 from screening.charset import base64_lenient
@@ -27,8 +28,7 @@ _PLAIN = frozenset({"", "7bit", "8bit", "binary"})
 _FORBIDDEN = frozenset({"message/partial", "message/external-body"})
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """One leaf: `data` is transfer-decoded, `filenames` has every reading, `depth` is 0 in a flat message."""
 
     media_type: str
@@ -49,8 +49,7 @@ class Structure:
     oddities: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Entity:
+class _Entity(NamedTuple):
     fields: tuple[fields.Field, ...]
     start: int
     stop: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -66,11 +67,12 @@ class Screen:
         verdict = self.ruleset.screen(mail, timed=timed)
         if self.classifier is None:
             return verdict
+        started = time.perf_counter()
         try:
             hit = self.classifier.hit(mail, verdict.hits)
         except Exception:  # noqa: BLE001 - the scanner edge: a check that fails is unanswered
             return replace(verdict, unanswered=(*verdict.unanswered, "classifier"))
-        return verdict if hit is None else replace(verdict, hits=(*verdict.hits, hit))
+        return verdict if hit is None else verdict.beside(hit, 1000 * (time.perf_counter() - started))
 
     def is_instant(self, mail: Mail) -> bool:
         """Return whether `offline` is all that `screen` would do, without waiting for anything."""

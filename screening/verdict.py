@@ -31,6 +31,19 @@ class Verdict:
     malformed: str = ""
     timings: dict[str, float] = field(default_factory=dict, compare=False)
 
+    def beside(self, hit: Hit, milliseconds: float) -> Verdict:
+        """Return the verdict with one more hit, whose check took that long."""
+        return Verdict(
+            (*self.hits, hit),
+            self.unanswered,
+            self.defers,
+            self.holds,
+            self.ruleset,
+            round(self.milliseconds + milliseconds, 3),
+            self.malformed,
+            {**self.timings, hit.rule: milliseconds},
+        )
+
     @property
     def score(self) -> float:
         """Return the sum of the hits' scores, rounded to a hundredth of a point."""

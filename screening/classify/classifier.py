@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from heapq import nlargest
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from screening.plain import shown
 from screening.verdict import Hit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Sequence, Set
     from pathlib import Path
 
     from screening.classify.model import Model
@@ -93,10 +92,10 @@ class Classifier:
         evidence = explain(names, weights, odds) if score >= WORTH_EXPLAINING else ""
         return Hit(RULE, round(score - overlap(odds, found), 2), evidence)
 
-    def _judged(self, mail: Mail) -> tuple[float, list[list[bytes]], list[list[int]]]:
+    def _judged(self, mail: Mail) -> tuple[float, Sequence[Set[bytes]], list[list[int]]]:
         """Return the log-odds, and the message's tokens with their weights by group."""
         model = self._model
-        names = [list(group) for group in tokens(mail)]
+        names = tokens(mail)  # a set that nobody changes is always walked in the same order
         weights = [model.weights_of(found, group) for group, found in enumerate(names)]
         return model.log_odds(model.margin(weights)), names, weights
 
@@ -148,14 +147,15 @@ def reweighed(score: float, before: float, after: float) -> float:
 _FAR = 50.0
 
 
-def explain(names: Sequence[Sequence[bytes]], weights: Sequence[Sequence[int]], odds: float) -> str:
+def explain(names: Sequence[Set[bytes]], weights: Sequence[Sequence[int]], odds: float) -> str:
     """Return the probability and the tokens that raised it most, as the message has them."""
     words: list[tuple[float, str]] = []
     shapes: list[tuple[float, str]] = []
     for group, found, pulls in zip(GROUPS, names, weights, strict=True):
         share = group.weight / math.sqrt(len(found) or 1)
-        raising = [(pull, name) for pull, name in zip(pulls, found, strict=True) if pull > 0]
-        for pull, name in nlargest(EVIDENCE_WORDS, raising):
+        least = max(1, min(sorted(pulls)[-EVIDENCE_WORDS:], default=0))
+        raising = [(pull, name) for pull, name in zip(pulls, found, strict=True) if pull >= least]
+        for pull, name in sorted(raising, reverse=True)[:EVIDENCE_WORDS]:
             text = name.decode("utf-8", "replace")
             written = f'{group.prefix}"{text}"' if group.words else f"{group.prefix}{text}"
             (words if group.words else shapes).append((share * pull, written))

@@ -12,7 +12,7 @@ from screening.rule import rule
 
 _STYLED = re.compile("[\U0001d400-\U0001d7ff\u24b6-\u24e9]{3,}")
 _INVISIBLE_RUN = re.compile(
-    "[a-z][\u00ad\u200b-\u200d\u2060\ufeff\u034f\U000e0020-\U000e01ef]+[a-z]", re.IGNORECASE
+    "(?<=[a-zA-Z])[\u00ad\u200b-\u200d\u2060\ufeff\u034f\U000e0020-\U000e01ef]+(?=[a-zA-Z])"
 )
 _ENTITY = re.compile(r"&#x?[0-9a-fA-F]{2,6};")
 
@@ -125,6 +125,8 @@ def parts_disagree(mail: Mail) -> str | None:
     if len(mail.plain) < 150 or not mail.html or len(mail.view.text) < 150 or mail.attachments:
         return None
     plain = set(mail.plain[:6000].lower().split())
+    if len(plain.intersection(mail.view.text[:1000].lower().split())) * 5 >= len(plain):
+        return None  # no need to look at all of it
     rich = set(mail.view.text[:6000].lower().split())
     common = len(plain & rich)
     return f"{common} words in common" if common * 5 < min(len(plain), len(rich)) else None
@@ -141,8 +143,10 @@ def stuffed_comments(mail: Mail) -> str | None:
     """Prose is hidden in HTML comments."""
     if "<!--" not in mail.html:
         return None
-    comments = (piece.partition("-->")[0] for piece in mail.html[:100_000].split("<!--")[1:])
-    prose = sum(len(text) for text in comments if not any(mark in text for mark in "<{["))
+    comments = [piece.partition("-->")[0] for piece in mail.html[:100_000].split("<!--")[1:]]
+    if sum(map(len, comments)) <= 800:
+        return None
+    prose = sum(len(text) for text in comments if not ("<" in text or "{" in text or "[" in text))
     return f"{prose} characters in comments" if prose > 800 else None
 
 
@@ -290,44 +294,6 @@ def little_text_foreign_link(mail: Mail) -> str | None:
 
 @rule(
     score=2.5,
-    group="disguise",
-    hits=[
-        {"text": "Dear {{first_name}}, 1. __Random_anm[10,s] 2. __Random_num[8]"},
-        {"subject": "[[FIRSTNAME]] your parcel"},
-    ],
-    misses=[{"text": "Use %s and {0} in the template {{ x }}"}],
-)
-def template_leftovers(mail: Mail) -> str | None:
-    """Names of a mass mailer's template were left unfilled."""
-    text = f"{mail.subject}\n{mail.folded[:20_000]}"
-    if text.isascii() and not _ANY_LEFTOVER.Match(text):
-        return None
-    if not any(mark in text for mark in ("[", "{", "%%", "%rnd", "##")):
-        return None
-    found = _LEFTOVER.search(text)
-    return found[0] if found is not None else None
-
-
-_LEFTOVER = re.compile(
-    r"__?ran[od]{2}m\w*\[|\[\[(?:first|last|full)?_?(?:name|e-?mail)\]\]"
-    r"|\{\{ ?(?:first_?name|name|e-?mail|to|link) ?\}\}"
-    r"|%%(?:first|last|full)?_?(?:name|e-?mail)\w*%%|\[(?:rand(?:om)?|mail|to|domain|ran)_?\w*(?:\[|\])"
-    r"|%rnd_|\{%?(?:spin|rand)|##(?:link|email|name)##",
-    re.IGNORECASE,
-)
-#: how each of them starts, in one linear pass
-_ANY_LEFTOVER = re2.Set.SearchSet()
-_ANY_LEFTOVER.Add(
-    r"(?i)__?ran[od]{2}m|\[\[(?:first|last|full)?_?(?:name|e-?mail)\]\]"
-    r"|\{\{ ?(?:first_?name|name|e-?mail|to|link) ?\}\}"
-    r"|%%(?:first|last|full)?_?(?:name|e-?mail)|\[(?:rand(?:om)?|mail|to|domain|ran)|%rnd_|\{%?(?:spin|rand)"
-    r"|##(?:link|email|name)##"
-)
-_ANY_LEFTOVER.Compile()
-
-
-@rule(
-    score=2.5,
     hits=[
         {"text": "Username: www.free-btc.example - 1.330 BTC"},
         {"text": "Hola gana 500$ en https://x.example/, gracias por registrarse"},
@@ -340,10 +306,16 @@ def link_in_name_field(mail: Mail) -> str | None:
     low = start.lower()
     if "://" not in low and "www." not in low and "bitcoin" not in low and "btc" not in low:
         return None
-    found = _FORM_NAME.search(start)
+    found = _FORM_NAME.search(start) if _FORM_START.Match(start) else None
     return found[0] if found is not None else None
 
 
+#: how a form's text starts, in one linear pass
+_FORM_START = re2.Set.SearchSet()
+_FORM_START.Add(
+    r"(?i)(?:login|name|nombre|nom|nome) ?:|^(?:hi|hello|hola|dear|welcome|bonjour|ol\x{e1}|hallo|thank you)"
+)
+_FORM_START.Compile()
 _FORM_NAME = re.compile(
     r"\b(?:user ?name|login|name|nombre|nom|nome)\s*:\s*[^:]{0,60}?(?:https?://|www\.|\bbtc\b|\bbitcoin)"
     r"|^(?:hi|hello|hola|dear|welcome|bonjour|ol\u00e1|hallo|thank you)\W+"

@@ -90,6 +90,8 @@ def subject_names_recipient(mail: Mail) -> str | None:
 def from_is_recipient(mail: Mail) -> str | None:
     """The mail pretends to come from its recipient's own address."""
     box = mail.author
+    if box.local.lower().encode() not in mail.raw_header("to").lower():
+        return None  # most mail: its recipients need not be read
     to = mail.mailboxes("to")
     if len(to) == 1 and box.address and to[0].address.lower() == box.address.lower():
         return box.address if box.display.lower() in ("", box.address.lower()) else None
@@ -354,6 +356,9 @@ def forged_received(mail: Mail) -> str | None:
 )
 def nobody_addressed(mail: Mail) -> str | None:
     """To and Cc name nobody."""
+    written = mail.raw_header("to")
+    if b"@" in written and b'"' not in written and b"(" not in written:
+        return None  # there is somebody, whoever it is
     if mail.mailboxes("to") or mail.mailboxes("cc"):
         return None
     return mail.header("to") or "no To field"
