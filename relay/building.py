@@ -13,14 +13,11 @@ from relay.buckets import Buckets
 from relay.errors import ConfigError, Fault, StoreError
 from relay.gate import Gate
 from relay.keyring import Keyring
+from relay.screens import screener
 from relay.signing import keys as signing_keys
 from relay.signing.stamp import Stamper, Unsubscribe
 from relay.smtp.tls import Certificate
 from relay.store.engine import Store
-from screening import ruleset as rulesets
-from screening.classify.classifier import Classifier
-from screening.rule import RuleError
-from screening.screen import Screen, Unscreened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,44 +31,10 @@ if TYPE_CHECKING:
     from screening.screen import Scanner
 
 
-def screener(config: Config, scanners: Sequence[Scanner] = ()) -> Screen:
-    """Return the screening that this configuration asks for; ConfigError with every fault of its rules.
-
-    Commands that look at files ask nobody outside: they hand in no `scanners`.
-    """
-    settings = config.screening
-    try:
-        ruleset = rulesets.load(
-            extra=[config.path(path) for path in settings.rules],
-            python_rules=settings.python_rules,
-            scores=settings.scores,
-            off=settings.off,
-            shadow=settings.shadow,
-            on=settings.on,
-        )
-    except RuleError as error:
-        raise ConfigError([Fault("screening.rules", "rules", text) for text in error.faults]) from error
-    try:
-        classifier = Classifier.load(model_path(config))
-    except (OSError, ValueError) as error:
-        raise ConfigError([Fault("screening.model", str(model_path(config)), str(error))]) from error
-    return Screen(ruleset, classifier, scanners, deadline_seconds=settings.deadline.total_seconds())
-
-
 def scanners(config: Config, resolver: Resolver, metrics: Metrics) -> Sequence[Scanner]:
     """Return the scanners that this configuration names; their series are there from now on."""
     metrics.expect_scanners(one.label for one in config.scanner)
     return scanning.build(config, resolver, metrics.scanner)
-
-
-def serving_screen(config: Config, scanners: Sequence[Scanner]) -> Screen:
-    """Return what messages are screened by: nothing where the operator switched it off."""
-    return screener(config, scanners) if config.screening.enabled else Unscreened()
-
-
-def model_path(config: Config) -> Path:
-    """Return where `learn` keeps what it trained; while nothing is there the shipped model serves."""
-    return config.path(config.screening.model or Path("classifier.model"))
 
 
 def ladder(config: Config) -> ladders.Ladder:

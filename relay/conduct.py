@@ -41,7 +41,8 @@ _VERSION = re.compile(r"[\d.]+|\(.*")
 class Conduct:
     """Adds what a message broke to its verdict, and decides; one for a process. Pure but for its events."""
 
-    def __init__(self, config: Config, metrics: Metrics) -> None:
+    def __init__(self, config: Config, metrics: Metrics | None) -> None:
+        """Take None for `metrics` where nobody is to hear of what was broken."""
         self.config = config
         self.metrics = metrics
         #: what senders agree to
@@ -133,10 +134,7 @@ class Conduct:
         if breaches := () if verdict.malformed else self._breaches(account, mail):
             hits = [Hit(f"{BROKEN}{one.clause.number}", 0.0, one.reason) for one in breaches]
             verdict = dataclasses.replace(verdict, hits=(*verdict.hits, *hits))
-            for one in breaches:
-                self.metrics.emit(
-                    PolicyBroken(account.login, one.citation, one.clause.check, one.clause.action, one.reason)
-                )
+            self._tell(account, breaches)
         if self.config.policy.identity == "enforce":
             return verdict
         sender = mail.envelope.sender
@@ -146,6 +144,14 @@ class Conduct:
         if not fault:
             return verdict
         return dataclasses.replace(verdict, hits=(*verdict.hits, Hit(FOREIGN_SENDER, 0.0, fault)))
+
+    def _tell(self, account: Account, breaches: tuple[Breach, ...]) -> None:
+        if self.metrics is None:
+            return
+        for one in breaches:
+            self.metrics.emit(
+                PolicyBroken(account.login, one.citation, one.clause.check, one.clause.action, one.reason)
+            )
 
     def loops(self, account: Account, mail: Mail) -> bool:
         """Return whether an automatic answer is one of too many to the same address: braked, not punished.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from relay import building, clock, collector, scrape, sweep
+from relay import building, clock, collector, scrape, screens, sweep
 from relay import config as configuration
 from relay.authentication import Authentication
 from relay.binding import address_of, bind
@@ -100,7 +100,7 @@ def compose(config: Config) -> Parts:
     outbox = Outbox(config, store, keyring, pool, routes, metrics)
     stamper = building.stamper(config, keyring, customers)
     resolver = Resolver(servers=config.dns.servers)
-    screen = building.serving_screen(config, building.scanners(config, resolver, metrics))
+    screen = screens.serving_screen(config, building.scanners(config, resolver, metrics))
     pipeline = Pipeline(
         config, screen, stamper, store, keyring, Forwarder(outbox, metrics, Returns(config, keyring))
     )
@@ -337,7 +337,7 @@ class Daemon:
                 )
             policy, country = building.transmission(config), building.countries(config)
             screen, stamp, steps = (
-                building.serving_screen(config, building.scanners(config, parts.resolver, parts.metrics)),
+                screens.serving_screen(config, building.scanners(config, parts.resolver, parts.metrics)),
                 building.stamper(config, parts.keyring, parts.customers),
                 building.ladder(config),
             )

@@ -114,9 +114,7 @@ class Conditions:
         if not isinstance(answer, bool):
             self._wrong(rule, f"gives {answer!r}, not true or false")
 
-    def _ordered(
-        self, programs: dict[str, tuple[Rule, Holds, frozenset[str]]]
-    ) -> list[tuple[Rule, Holds]]:
+    def _ordered(self, programs: dict[str, tuple[Rule, Holds, frozenset[str]]]) -> list[tuple[Rule, Holds]]:
         """Return the rules so that each comes after those it names; a circle is a fault."""
         steps: list[tuple[Rule, Holds]] = []
         waiting = dict(programs)

@@ -1,4 +1,4 @@
-"""Conditions of the plain kind, made Python functions: rules and facts joined by `&&`, `||`, `!` and brackets.
+"""Conditions of the plain kind as Python functions: rules and facts joined by `&&`, `||`, `!`, brackets.
 
 All shipped conditions and most others are of this kind; they then cost a microsecond instead of twenty, and
 the CEL library is loaded only where a condition says more. What is not plain is left to CEL, faults included.
@@ -24,7 +24,8 @@ Holds = Callable[["Mail", Mapping[str, str]], bool]
 
 _TOKEN = re.compile(r"\s*(?:(\w+)|(&&|\|\||==|!=|<=|>=|[<>!()]))")
 _COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt,
+    ">=": operator.ge,
 }  # fmt: skip
 #: deeper brackets are CEL's
 _DEPTH = 20
@@ -38,7 +39,7 @@ class Plain:
     names: frozenset[str]
 
 
-class _NotPlain(Exception):  # noqa: N818 - a way out, no error
+class _NotPlain(Exception):
     pass
 
 

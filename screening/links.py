@@ -15,7 +15,6 @@ MAX_LINKS = 1000
 MAX_URL = 4096
 
 _SUFFIXES = PublicSuffixList()
-_KNOWN = PublicSuffixList(accept_unknown=False)
 _URL_TAIL = re.compile(r"[^\s<>\"'`{}|^\x00-\x20\u00a0\u200b-\u200f\u2028\u2029]{1,4096}")
 _NUMERIC = re.compile(r"(?:0[xX][0-9a-fA-F]+|\d+)(?:\.(?:0[xX][0-9a-fA-F]+|\d+)){0,3}")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]+")
@@ -59,7 +58,7 @@ def known_suffix(domain: str) -> bool:
     """Return whether the domain's ending exists (public suffix list, or reserved for examples)."""
     if domain.rpartition(".")[2] in ("example", "test", "invalid"):
         return True
-    return _KNOWN.publicsuffix(domain) is not None
+    return _SUFFIXES.publicsuffix(domain, accept_unknown=False) is not None
 
 
 @lru_cache(maxsize=2048)

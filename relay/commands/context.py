@@ -12,9 +12,6 @@ import click
 from relay import clock
 from relay import config as configuration
 from relay.errors import ConfigError, RelayError
-from relay.keyring import Keyring
-from relay.store import audit
-from relay.store.engine import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Connection
+
+    from relay.keyring import Keyring
+    from relay.store.engine import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -43,11 +43,15 @@ class Context:
     @cached_property
     def keyring(self) -> Keyring:
         """Return the master keys; ConfigError otherwise."""
+        from relay.keyring import Keyring  # here and below: commands that only look at files start sooner
+
         return Keyring.load(self.config.path(self.config.keys.master))
 
     @cached_property
     def store(self) -> Store:
         """Return the migrated store, closed when the command ends."""
+        from relay.store.engine import Store
+
         store = Store(self.config.store.url, self.config.folder)
         store.migrate()
         click.get_current_context().call_on_close(store.close)
@@ -64,6 +68,8 @@ class Context:
 
 def audited(tx: Connection, action: str, thing: str, **details: Any) -> None:
     """Write down what staff did from the command line, in the transaction of the deed; never a secret."""
+    from relay.store import audit
+
     audit.append(tx, clock.now(), "staff:command-line", action, thing, "", details)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay import building
+from relay import screens
 from relay.commands.context import Context, fail, json_option, pass_context, reporting_errors
 from relay.commands.outbox import (
     all_option,
@@ -44,7 +44,7 @@ def _teacher(context: Context, kind: str | None) -> Learn | None:
     """Return what learns from messages of a kind; it keeps hashed features only, no text."""
     if kind is None:
         return None
-    path = building.model_path(context.config)
+    path = screens.model_path(context.config)
 
     def learn(bodies: Sequence[bytes]) -> None:
         try:

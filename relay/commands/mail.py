@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from relay import building
+from relay import screens
 from relay.commands.context import Context, emit, fail, json_option, pass_context, reporting_errors, table
 from screening.classify import model as models
 from screening.classify import training
@@ -68,7 +68,7 @@ def learn_forget(context: Context, paths: tuple[Path, ...], as_json: bool) -> No
     """Train again as if these messages had never been learned."""
     unreadable: list[Path] = []
     try:
-        learned = training.forget(building.model_path(context.config), _mails(paths, unreadable))
+        learned = training.forget(screens.model_path(context.config), _mails(paths, unreadable))
     except ModelError as error:
         fail(str(error))
         return
@@ -82,7 +82,7 @@ def learn_forget(context: Context, paths: tuple[Path, ...], as_json: bool) -> No
 @reporting_errors
 def learn_versions(context: Context, as_json: bool) -> None:
     """List the model in use and the ones that `rollback` can bring back, newest first."""
-    found = list(_versions(building.model_path(context.config)))
+    found = list(_versions(screens.model_path(context.config)))
     if as_json:
         deque(map(emit, found), maxlen=0)
         return
@@ -97,7 +97,7 @@ def learn_versions(context: Context, as_json: bool) -> None:
 def learn_rollback(context: Context, as_json: bool) -> None:
     """Put the model before the current one back, with what it was trained on; three are kept."""
     try:
-        model = training.rollback(building.model_path(context.config))
+        model = training.rollback(screens.model_path(context.config))
     except ModelError as error:
         fail(str(error))
         return
@@ -131,7 +131,7 @@ def _learn(context: Context, paths: tuple[Path, ...], as_json: bool, *, spam: bo
     unreadable: list[Path] = []
     mails = ((mail, spam) for mail in _mails(paths, unreadable))
     try:
-        learned = training.learn(building.model_path(context.config), mails)
+        learned = training.learn(screens.model_path(context.config), mails)
     except ModelError as error:
         fail(str(error))
         return

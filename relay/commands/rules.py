@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from relay import building, clock
+from relay import clock, screens
 from relay import config as configuration
 from relay.commands.context import Context, emit, json_option, pass_context, reporting_errors, table
+from relay.errors import ConfigError, Fault
 from relay.store import accounts, audit, journal
 from screening.tuning.quality import Judged, quality, would_have_caught
 from screening.tuning.replay import Past, Thresholds
@@ -40,7 +41,7 @@ def rules() -> None:
 @reporting_errors
 def list_rules(context: Context, as_json: bool) -> None:
     """List every rule in force with its score, mode and reason."""
-    found = building.screener(context.config).ruleset.rules
+    found = screens.screener(context.config).ruleset.rules
     if as_json:
         for rule in found:
             emit(
@@ -62,7 +63,10 @@ def list_rules(context: Context, as_json: bool) -> None:
 @reporting_errors
 def test_rules(context: Context) -> None:
     """Load all rules and run their examples; every fault at once, exit 2."""
-    found = building.screener(context.config).ruleset.rules
+    ruleset = screens.screener(context.config).ruleset
+    if faults := ruleset.example_faults():
+        raise ConfigError([Fault("screening.rules", "rules", text) for text in faults])
+    found = ruleset.rules
     examples = sum(len(rule.hits) + len(rule.misses) for rule in found)
     click.echo(f"{len(found)} rules, {examples} examples hold")
 
@@ -85,7 +89,7 @@ def replay(context: Context, changed: Path | None, days: int, as_json: bool) -> 
     config = configuration.load(changed) if changed else context.config
     with context.read() as tx:
         past = list(_past(tx, days))
-    found = run(past, building.screener(config).ruleset, _thresholds(config), _thresholds(context.config))
+    found = run(past, screens.screener(config).ruleset, _thresholds(config), _thresholds(context.config))
     if as_json:
         for change in found.changes:
             emit({
@@ -120,7 +124,7 @@ def show_quality(context: Context, days: int, missed: bool, as_json: bool) -> No
     config = context.config
     with context.read() as tx:
         judged = dict(_judged(tx, days))
-    scores = {rule.id: rule.score for rule in building.screener(config).ruleset.rules}
+    scores = {rule.id: rule.score for rule in screens.screener(config).ruleset.rules}
     if missed:
         _show_missed(judged, scores, config.screening.hold, as_json)
         return

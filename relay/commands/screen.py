@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import sys
 from collections import deque
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from policies import acceptance
-from relay import building, clock, collector
+from relay import clock, collector, screens
 from relay.commands.context import Context, fail, json_option, pass_context, reporting_errors
-from relay.store import accounts
 from screening.classify.training import files_in
 from screening.mail import Envelope, Mail
-from screening.rules.identity import identity_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +24,7 @@ if TYPE_CHECKING:
 
     from policies.acceptance import Action
     from policies.decision import Decision
+    from relay.conduct import Conduct
     from relay.model import Account
     from screening.screen import Screen
     from screening.verdict import Verdict
@@ -40,6 +37,24 @@ _CHUNK = 50
 #: chunks that wait for an earlier one, by process: memory stays bounded however slowly answers are read
 _AHEAD = 4
 _SHOWN_TIMES = 8
+_NOBODY = Envelope("", "", "", "", None, "", (), clock.now())
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Whose mail it is said to be, and what that account agreed to."""
+
+    account: Account
+    conduct: Conduct
+
+    def mail(self, raw: bytes) -> Mail:
+        """Return a message as its login would submit it: over TLS, from its author, to whom it names."""
+        bare = Mail(_NOBODY, raw)
+        people = [box.address for name in ("to", "cc", "bcc") for box in bare.mailboxes(name)]
+        login, author = self.account.login, bare.author.address
+        recipients = tuple(dict.fromkeys(people))
+        return Mail(Envelope("", "", "", "TLSv1.3", login, author, recipients, clock.now()), raw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +63,7 @@ class Judge:
 
     screen: Screen
     thresholds: acceptance.Thresholds
-    account: Account | None
+    sender: Sender | None
     as_json: bool
     times: bool
 
@@ -75,21 +90,25 @@ class Judge:
     def _judged(self, raw: bytes) -> tuple[Verdict, Decision[Action]]:
         if b"\r\n" not in raw[:4096]:
             raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-        login = self.account.login if self.account else None
-        mail = Mail(Envelope("", "", "", "", login, "", (), clock.now()), raw)
+        mail = self.sender.mail(raw) if self.sender else Mail(_NOBODY, raw)
         verdict = self.screen.offline(mail, timed=self.times)
-        fault = verdict.malformed
-        if self.account and not fault:
-            fault = identity_fault(mail, self.account.senders, lambda _domain: False)
+        if self.sender:
+            account, conduct = self.sender.account, self.sender.conduct
+            verdict = conduct.identified(account, mail, verdict)
+            return verdict, conduct.decide(account, verdict)
         missing = acceptance.Missing(len(verdict.unanswered))
-        return verdict, acceptance.judge(verdict.score, fault, missing, self.thresholds)
+        return verdict, acceptance.judge(verdict.score, verdict.malformed, missing, self.thresholds)
 
 
 @click.command()
 @click.argument(
     "paths", nargs=-1, required=True, metavar="FILE…", type=click.Path(exists=True, path_type=Path)
 )
-@click.option("--login", default=None, help="Judge as if this account sent it, its sender rules included.")
+@click.option(
+    "--login",
+    default=None,
+    help="Judge as if this account sent it: its senders, its clauses, its customer's mode.",
+)
 @click.option("--times", is_flag=True, help="Add how long the stages and the slowest rules took.")
 @click.option(
     "--jobs", type=click.IntRange(1, 64), default=None, help="Processes; as many as CPUs for many files."
@@ -108,12 +127,8 @@ def screen(
     """
     config = context.config
     thresholds = acceptance.Thresholds(config.screening.tag, config.screening.hold, config.screening.refuse)
-    account = None
-    if login:
-        with context.read() as tx:
-            account = accounts.account(tx, login)
-        context.store.close()  # its threads would not live in forked processes
-    judge = Judge(building.screener(config), thresholds, account, as_json, times and not as_json)
+    sender = _sender(context, login) if login else None
+    judge = Judge(screens.screener(config), thresholds, sender, as_json, times and not as_json)
     collector.spare()
     files = list(files_in(paths))
     jobs = jobs or (len(os.sched_getaffinity(0)) if len(files) >= _WORTH_PROCESSES else 1)
@@ -130,6 +145,24 @@ def screen(
         fail(f"{unreadable} unreadable")
 
 
+def _sender(context: Context, login: str) -> Sender:
+    """Return the account as the daemon knows it: clauses, other customers' domains, what it sent today."""
+    from relay import building  # here: without a login nothing of the daemon is needed
+    from relay.conduct import Conduct
+    from relay.store import accounts, domains, habits
+
+    conduct = Conduct(context.config, None)
+    conduct.transmission = building.transmission(context.config)
+    with context.read() as tx:
+        account = accounts.account(tx, login)
+        sent = habits.today(tx, account.id, clock.now())
+        owners = domains.owners(tx)
+    conduct.foreign = lambda customer, domain: domains.foreign(owners, customer, domain)
+    conduct.recipients_24h = lambda _account: sent
+    context.store.close()  # its threads would not live in forked processes
+    return Sender(account, conduct)
+
+
 def _judged(judge: Judge, files: Sequence[Path], jobs: int) -> Iterator[tuple[int, str, list[str]]]:
     """Yield how many files were judged, what to print and what could not be read, in the files' order."""
     chunk = _CHUNK if len(files) > _CHUNK else 1
@@ -137,6 +170,9 @@ def _judged(judge: Judge, files: Sequence[Path], jobs: int) -> Iterator[tuple[in
     if jobs == 1:
         yield from ((len(part), *judge.lines(part)) for part in chunks)
         return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
     # forked: the rules are there already, and memory that nobody changes is shared
     fork = multiprocessing.get_context("fork")
     waiting: deque[tuple[int, Future[tuple[str, list[str]]]]] = deque()
@@ -170,7 +206,7 @@ def _json(file: Path, verdict: Verdict, action: Action) -> str:
         "hits": verdict.as_json(),
         "ms": round(verdict.milliseconds, 3),
     }
-    return json.dumps(fields, ensure_ascii=False)
+    return _encoded(fields)
 
 
 def _text(file: Path, verdict: Verdict, decision: Decision[Action]) -> Iterator[str]:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MISS_SECONDS = 1.0
 MOST_ACCOUNTS = 100_000
 MOST_MISSES = 10_000
-_LABELS = 8
 
 
 class Directory:
@@ -96,12 +95,7 @@ class Directory:
 
     def foreign(self, customer_id: int, domain: str) -> bool:
         """Return whether a domain, or one above it, belongs to other customers and not to this one."""
-        name = domains.plain(domain)
-        for _ in range(_LABELS):
-            if owners := self._owners.get(name):
-                return customer_id not in owners
-            name = name.partition(".")[2]
-        return False
+        return domains.foreign(self._owners, customer_id, domain)
 
     async def customer_of_domain(self, domain: str) -> int | None:
         """Return the id of the one customer that a domain belongs to; None if it is no one's or shared."""

@@ -11,7 +11,7 @@ from relay.store import changes
 from relay.store.schema import account, customer_domain, dkim_key, server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -58,9 +58,23 @@ MAILBOX_PROVIDERS = frozenset(
 )
 
 
+#: names of a domain that are looked at
+_LABELS = 8
+
+
 def plain(domain: str) -> str:
     """Return the form in which domains are compared."""
     return domain.strip().rstrip(".").lower()
+
+
+def foreign(owners: Mapping[str, frozenset[int]], customer_id: int, domain: str) -> bool:
+    """Return whether a domain, or one above it, belongs to other customers and not to this one."""
+    name = plain(domain)
+    for _ in range(_LABELS):
+        if those := owners.get(name):
+            return customer_id not in those
+        name = name.partition(".")[2]
+    return False
 
 
 def of_senders(patterns: Iterable[str]) -> dict[str, bool]:

@@ -34,7 +34,17 @@ def test_a_condition_needs_those_rules_that_it_joins_by_and(condition: str, need
 
 
 TERMS = st.sampled_from(
-    ["a", "b", "c", "is_reply", "has_plain", "link_count > 0", "recipients <= 1", "size != 7", "text_length >= 3"]
+    [
+        "a",
+        "b",
+        "c",
+        "is_reply",
+        "has_plain",
+        "link_count > 0",
+        "recipients <= 1",
+        "size != 7",
+        "text_length >= 3",
+    ]
 )
 EXPRESSIONS = st.recursive(
     TERMS,
@@ -48,7 +58,9 @@ EXPRESSIONS = st.recursive(
 )
 
 
-@given(EXPRESSIONS, st.sets(st.sampled_from(sorted(RULES))), st.sampled_from(["Hello", "See https://a.example/"]))
+@given(
+    EXPRESSIONS, st.sets(st.sampled_from(sorted(RULES))), st.sampled_from(["Hello", "See https://a.example/"])
+)
 def test_a_plain_condition_holds_where_cel_says_so(condition: str, hits: set[str], text: str) -> None:
     mail, found = mail_of(text), dict.fromkeys(hits, "")
     program = cel.compile(condition)
@@ -62,7 +74,8 @@ def test_a_plain_condition_holds_where_cel_says_so(condition: str, hits: set[str
 
 @pytest.mark.parametrize(
     "condition",
-    ["link_count + 1 > 2", "from_name == 'x'", "a ? b : c", "a &&", "(a", "a)", "d", "link_count", "a == true",
+    ["link_count + 1 > 2", "from_name == 'x'", "a ? b : c", "a &&", "(a", "a)", "d", "link_count",
+     "a == true",
      "link_count > 0x1", "link_count > 01", "1 < link_count", "[a].exists(x, x)", "", "!" * 30 + "a"],
 )  # fmt: skip
 def test_what_is_not_plain_is_left_to_cel(condition: str) -> None:

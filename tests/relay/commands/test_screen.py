@@ -69,3 +69,32 @@ def test_colours_are_for_terminals_that_want_them(folder: Path, monkeypatch: pyt
     assert "\x1b[32m" in CliRunner().invoke(main, arguments, color=True).stdout
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in CliRunner().invoke(main, arguments, color=True).stdout
+
+
+def test_a_login_is_judged_by_what_its_account_agreed_to(tmp_path: Path) -> None:
+    folder = tmp_path / "relay"
+    ports = [f"--{name}-port" for name in ("submission", "submissions", "feedback", "http")]
+    assert (
+        CliRunner().invoke(main, ["init", str(folder), *(x for port in ports for x in (port, "0"))]).exit_code
+        == 0
+    )
+
+    def run(*arguments: str) -> None:
+        done = CliRunner().invoke(main, ["-c", str(folder / "gatepost.toml"), *arguments])
+        assert done.exit_code == 0, done.output
+
+    def action(sender: str, to: str, login: str) -> str:
+        file = folder / "one.eml"
+        file.write_text(f"From: {sender}\nTo: {to}\nSubject: Lunch\n\nAt one?\n")
+        row = json.loads(screen(folder, "--json", "--login", login, str(file)))
+        broken = [hit["rule"] for hit in row["hits"] if hit["rule"].startswith("policy_")]
+        return " ".join([row["action"], *broken])
+
+    for name, mode in (("acme", "enforce"), ("other", "observe")):
+        run("customer", "add", name, "--server", "127.0.0.1:25", "--mode", mode)
+        run("account", "add", f"anna@{name}.example", "--customer", name, "--class", "person")
+    crowd = ", ".join(f"u{number}@shop.example" for number in range(200))
+    assert action("anna@acme.example", "bob@shop.example", "anna@acme.example") == "deliver"
+    assert action("eve@bank.example", "bob@shop.example", "anna@acme.example").startswith("refuse policy_")
+    assert action("anna@acme.example", crowd, "anna@acme.example").startswith("refuse policy_")
+    assert action("eve@bank.example", "bob@shop.example", "anna@other.example").startswith("deliver policy_")
