@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Depends, Request
@@ -17,11 +17,14 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from relay.console.desk import Desk
 from relay.console.guard import REPORT_BYTES
 from relay.console.login import desk_of
-from relay.feedback import signed
+from relay.feedback import providers, signed
 from relay.store import nonces
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from relay.config import FeedbackSource
+    from relay.feedback.steps import Outcome
 
 router = APIRouter(include_in_schema=False)
 DeskOf = Annotated[Desk, Depends(desk_of)]
@@ -41,7 +44,7 @@ async def report(request: Request, source: str, desk: DeskOf) -> Response:
     intake, known = desk.intake, desk.config.feedback.sources.get(source)
     body, now = await request.body(), desk.now()
     secret = await asyncio.to_thread(_secret, desk, known)
-    seal = signed.check(secret or _NOBODY, body, request.headers.get("gatepost-signature", ""), now)
+    seal = _seal(secret or _NOBODY, body, request, now)
     if intake is None or known is None or secret is None or seal is None:
         return _answer(request, 401, "The signature is missing, wrong or too old.")
     packed = request.headers.get("content-encoding", "identity")
@@ -50,12 +53,23 @@ async def report(request: Request, source: str, desk: DeskOf) -> Response:
     content = signed.unpacked(body, REPORT_BYTES) if packed == "gzip" else body
     if content is None:
         return _answer(request, 413, "The report is too large, or no gzip.")
-    if _media(request) in JSON and not _is_json(content):
-        return _answer(request, 400, "That is no JSON.")
+    events = _events(content) if _media(request) in JSON else [content]
+    if not events:
+        return _answer(request, 400, "That is no JSON, or too many events.")
     if not await desk.store.write(lambda tx: nonces.take(tx, source, seal.number, seal.expires_at)):
         return _answer(request, 401, "This was posted before.")
-    outcome = await intake.take(content, now, bearer=known.reporter)
-    return JSONResponse({"id": outcome.id, "kind": str(outcome.report.kind), "counted": outcome.counted})
+    taken = [_said(await intake.take(event, now, bearer=known.reporter)) for event in events]
+    return JSONResponse(taken[0] if len(taken) == 1 else {"reports": taken})
+
+
+def _said(outcome: Outcome) -> dict[str, Any]:
+    return {"id": outcome.id, "kind": str(outcome.report.kind), "counted": outcome.counted}
+
+
+def _seal(secret: bytes, body: bytes, request: Request, now: datetime) -> signed.Seal | None:
+    if "webhook-signature" in request.headers:
+        return signed.check_standard(secret, body, request.headers, now)
+    return signed.check(secret, body, request.headers.get("gatepost-signature", ""), now)
 
 
 def _secret(desk: Desk, source: FeedbackSource | None) -> bytes | None:
@@ -72,12 +86,13 @@ def _media(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def _is_json(body: bytes) -> bool:
+def _events(body: bytes) -> list[bytes]:
+    """Return the reports in a post of JSON, none if it is none."""
     try:
         json.loads(body)
+        return providers.events_of(body)
     except (ValueError, RecursionError):
-        return False
-    return True
+        return []
 
 
 def _answer(request: Request, status: int, text: str) -> Response:

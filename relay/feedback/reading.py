@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING
 
-from relay.feedback import arf, dsn, xarf
+from relay.feedback import arf, dsn, providers, xarf
 from relay.feedback import parts as splitting
 from relay.feedback.parts import Header, Part, author_domain, header_of
 from relay.feedback.report import Kind, Original, Report
@@ -58,6 +58,8 @@ def _not_mail(raw: bytes) -> Report | None:
     head = raw[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith((b"{", b"[")):
         if report := xarf.parse_json(raw):
+            return report
+        if report := providers.parse(raw):
             return report
         if b"organization-name" in raw and b"policies" in raw:
             return _unknown("a TLS report (RFC 8460) is no complaint", "tls-report")

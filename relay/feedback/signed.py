@@ -1,21 +1,30 @@
 """Signed posts of providers: HMAC-SHA256 over time, one-time number and body, with a shared secret. Pure.
 
-`Gatepost-Signature: t=SECONDS,n=NUMBER,v1=HEX`, where HEX is over `SECONDS.NUMBER.BODY`. Five minutes of
-clock difference are allowed; the number (16 to 64 letters, digits, - or _) is taken once.
+`Gatepost-Signature: t=SECONDS,n=NUMBER,v1=HEX`, where HEX is over `SECONDS.NUMBER.BODY`; or the fields of
+Standard Webhooks (webhook-id, webhook-timestamp, webhook-signature: `v1,BASE64` over `ID.SECONDS.BODY`). Five
+minutes of clock difference are allowed; the number (16 to 64 letters, digits, - or _) is taken once.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 import hmac
 import re
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FRESH = timedelta(minutes=5)
 _FIELD = re.compile(r"t=(\d{1,12}),n=([A-Za-z0-9_-]{16,64}),v1=([0-9a-f]{64})")
 LEAST_SECRET_BYTES = 16
+_ID, _SECONDS = re.compile(r"[A-Za-z0-9_.-]{1,128}"), re.compile(r"\d{1,12}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,28 @@ def check(secret: bytes, body: bytes, field: str, now: datetime) -> Seal | None:
 
 def _digest(secret: bytes, body: bytes, at_seconds: int, number: str) -> str:
     return hmac.new(secret, b"%d.%s." % (at_seconds, number.encode()) + body, hashlib.sha256).hexdigest()
+
+
+def check_standard(secret: bytes, body: bytes, fields: Mapping[str, str], now: datetime) -> Seal | None:
+    """Return what a genuine, fresh signature of Standard Webhooks says; None for any other.
+
+    A secret may be written as `whsec_BASE64`. A provider that tries again keeps the id and signs a new time.
+    """
+    number, seconds = fields.get("webhook-id", ""), fields.get("webhook-timestamp", "")
+    if not _ID.fullmatch(number) or not _SECONDS.fullmatch(seconds):
+        return None
+    with suppress(binascii.Error):
+        secret = base64.b64decode(secret.removeprefix(b"whsec_")) if secret.startswith(b"whsec_") else secret
+    made = hmac.new(secret, f"{number}.{seconds}.".encode() + body, hashlib.sha256).digest()
+    genuine = base64.b64encode(made).decode("ascii")
+    given = [one.partition(",") for one in fields.get("webhook-signature", "").split()[:10]]
+    if not any(
+        hmac.compare_digest(genuine.encode(), text.encode()) for name, _, text in given if name == "v1"
+    ):
+        return None
+    if abs(now.timestamp() - int(seconds)) > FRESH.total_seconds():
+        return None
+    return Seal(f"{number}.{seconds}", now + 2 * FRESH)
 
 
 def unpacked(body: bytes, most: int) -> bytes | None:

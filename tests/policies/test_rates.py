@@ -159,3 +159,20 @@ def test_a_clock_or_a_limit_that_was_set_back_leaves_no_larger_debt_than_the_lim
     assert rates.at_most_empty(taken(10), TEN, NOW) == taken(10)
     assert rates.at_most_empty(taken(3), TEN, NOW) == taken(3)
     assert timedelta(hours=24) == rates.DAY
+
+
+def test_a_unit_that_takes_no_whole_nanoseconds_is_never_given_too_early() -> None:
+    seven = Limit(
+        7, timedelta(seconds=1)
+    )  # 142,857,143 ns each, rounded up: seven need 1 ns more than a second
+    bucket = taken(7, seven)
+    assert take(bucket, 7, seven, NOW + timedelta(seconds=1))[1].action is Take.LATER
+    assert take(bucket, 7, seven, NOW + timedelta(seconds=1) + MOMENT)[1].action is Take.TAKEN
+
+
+def test_nothing_is_used_of_a_bucket_that_nobody_touched() -> None:
+    assert rates.used(Bucket(), TEN, NOW) == 0.0
+
+
+def test_ten_automatic_answers_to_one_address_in_ten_minutes_are_no_loop() -> None:
+    assert (rates.ANSWERS.amount, rates.ANSWERS.per) == (10, timedelta(minutes=10))

@@ -94,7 +94,7 @@ def poisoned(world: World) -> World:
     return world
 
 
-def test_co_01_hostile_text_stays_text_on_every_page(poisoned: World) -> None:
+def test_co_01_and_cf_17_hostile_text_stays_text_on_every_page(poisoned: World) -> None:
     client = poisoned.at_desk("admin")
     pages = ["/", "/accounts", "/complaints", "/cases", "/customers", "/servers", "/audit", "/tokens"]
     for number, text in enumerate(HOSTILE):
@@ -140,7 +140,7 @@ def test_co_08_lines_are_rfc_4180(values: list[str]) -> None:
     assert next(csv.reader(io.StringIO(text, newline=""))) == [cell(value) for value in values]
 
 
-def test_co_08_export_of_hostile_lists(poisoned: World) -> None:
+def test_co_08_and_cf_17_export_of_hostile_lists(poisoned: World) -> None:
     with poisoned.store.begin() as tx:
         accounts.add_account(tx, poisoned.now, "=cmd|' /C calc'!A0", customer="acme")
     poisoned.suspend("=cmd|' /C calc'!A0", '=HYPERLINK("http://evil.example","click")')

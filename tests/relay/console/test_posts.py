@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
+import hmac
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +98,47 @@ def test_xarf_is_taken_too(post: Post) -> None:
         "evidence": [{"content_type": "message/rfc822", "payload": "eA=="}],
     }  # fmt: skip
     assert post(json.dumps(claim).encode(), content_type="application/json; charset=utf-8") == 200
+
+
+def standard(
+    world: World, body: bytes, *, secret: bytes = SECRET, age: int = 0, number: str = "msg_1"
+) -> dict[str, str]:
+    at = int(world.now.timestamp()) - age
+    made = hmac.new(secret, f"{number}.{at}.".encode() + body, "sha256").digest()
+    signature = "v1,bm8= v1a,x v1," + base64.b64encode(made).decode()
+    return {"webhook-id": number, "webhook-timestamp": str(at), "webhook-signature": signature}
+
+
+@pytest.mark.parametrize("written", [SECRET, b"whsec_" + base64.b64encode(SECRET)])
+def test_standard_webhooks_are_taken_once(world: World, post: Post, written: bytes) -> None:
+    (world.folder / "secret").write_bytes(written)
+    body, kind = arf(sent(world)), {"content_type": "message/rfc822"}
+    assert post(body, **kind, **standard(world, body)) == 200
+    assert post(body, **kind, **standard(world, body)) == 401, "a replay"
+    assert post(body, **kind, **standard(world, body, age=1)) == 200, "the provider tries again"
+    assert votes(world) == {"loop.example": 1}
+    for wrong in (
+        standard(world, b"other", number="2"),
+        standard(world, body, number="3", secret=b"another secret of the kind"),
+        standard(world, body, number="4", age=301),
+        standard(world, body, number="5", age=-301),
+        standard(world, body, number="6") | {"webhook-timestamp": "x"},
+        standard(world, body, number="7") | {"webhook-id": "a b"},
+        standard(world, body, number="8") | {"webhook-signature": "v1"},
+    ):
+        assert post(body, **kind, **wrong) == 401
+
+
+def test_an_array_of_a_providers_events_is_as_many_reports_and_unknown_ones_wait(
+    world: World, post: Post
+) -> None:
+    spam = {"email": "ann@a.example", "event": "spamreport", "cfbl_feedback_id": sent(world)}
+    body = json.dumps([spam, spam, {"event": "open"}, {"what": "is this"}]).encode()
+    assert post(body, content_type="application/json") == 200
+    assert votes(world) == {"loop.example": 1}
+    with world.store.read() as tx:
+        assert len(complaints.waiting(tx)) == 2
+    assert post(json.dumps([{}] * 1001).encode(), content_type="application/json") == 400
 
 
 @pytest.mark.parametrize(

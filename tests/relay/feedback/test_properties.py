@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relay.model import State
+from relay.model import Level, State
+from relay.store import switch
 from tests.relay.feedback.scene import HUB, LOOP, STRANGER, arf
 
 if TYPE_CHECKING:
@@ -102,6 +104,52 @@ def test_complaints_are_monotone(scene: Scene) -> None:
             assert now >= severity
             severity = now
         assert severity == State.SUSPENDED.severity
+
+    asyncio.run(work())
+
+
+@given(
+    happened=st.lists(
+        st.sampled_from(["complain", "complain", "forge", "sweep", "wait", "suspend", "reinstate"]),
+        max_size=14,
+    )
+)
+@settings(RELAXED, max_examples=12)
+def test_reinstating_is_always_possible_and_forgives_what_was_sent_before(
+    scene: Scene, happened: list[str]
+) -> None:
+    async def work() -> None:
+        account = scene.add(f"user{next(_numbers)}@acme.example")
+        sent = iter(scene.send_many(400, account))
+        for what in happened:
+            match what:
+                case "complain":
+                    await scene.complain([next(sent) for _ in range(6)])
+                case "forge":
+                    await scene.take(arf(next(sent), STRANGER))
+                case "sweep":
+                    await scene.sweep()
+                case "wait":
+                    scene.pass_time(timedelta(hours=5))
+                case "suspend" if scene.standing(account).state is not State.SUSPENDED:
+                    with scene.store.begin() as tx:
+                        switch.set_by_staff(
+                            tx,
+                            scene.now,
+                            Level.ACCOUNT,
+                            account.login,
+                            State.SUSPENDED,
+                            reason="looked at it",
+                        )
+                case "reinstate" if scene.standing(account).state is not State.ACTIVE:
+                    scene.reinstate(account)
+        if scene.standing(account).state is not State.ACTIVE:
+            scene.pass_time(timedelta(seconds=2))
+            scene.reinstate(account)
+            assert scene.standing(account).state is State.ACTIVE
+            await scene.complain([next(sent) for _ in range(40)])
+            await scene.sweep()
+            assert scene.standing(account).state is State.ACTIVE, "it was sent before"
 
     asyncio.run(work())
 

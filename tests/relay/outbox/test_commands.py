@@ -147,7 +147,7 @@ async def test_a_compromised_queue_is_deleted_with_one_digest_and_no_reports(ben
     assert b"messages of yours were deleted" in bench.server.messages[0].data
 
 
-async def test_cancelling_with_bounce_reports_each_message(bench: Bench) -> None:
+async def test_cf_15_cancelling_with_bounce_reports_each_message(bench: Bench) -> None:
     line = Line(bench)
     number = await bench.outbox.accept(bench.parcel(why=Why.LATER))
     assert line(outbox, "cancel", number, "--bounce").exit_code == 0
@@ -209,7 +209,7 @@ async def test_held_mail_teaches_the_classifier_on_request(bench: Bench, deed: s
     assert hold.lesson(stamped) == BODY
 
 
-async def test_staff_let_mail_of_a_suspended_sender_go(bench: Bench) -> None:
+async def test_cf_15_staff_let_mail_of_a_suspended_sender_go(bench: Bench) -> None:
     line = Line(bench)
     switch(bench, State.SUSPENDED)
     good = await bench.outbox.accept(bench.parcel(BODY))
