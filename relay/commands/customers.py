@@ -19,7 +19,7 @@ from relay.commands.context import (
     table,
 )
 from relay.model import Forward, Level, Mode, Tls, UpstreamAuth
-from relay.store import accounts
+from relay.store import accounts, sums
 from relay.values import split_address
 
 
@@ -223,9 +223,10 @@ def list_customers(context: Context, as_json: bool) -> None:
 @pass_context
 @reporting_errors
 def show_customer(context: Context, name: str, as_json: bool) -> None:
-    """Show one customer."""
+    """Show one customer: standing, and what its accounts did together."""
     with context.read() as tx:
         found = accounts.customer(tx, name)
+        tally = sums.of(tx, Level.CUSTOMER, found.id, clock.now())
     data = {
         "customer": found.name,
         "mode": str(found.mode),
@@ -233,7 +234,7 @@ def show_customer(context: Context, name: str, as_json: bool) -> None:
         "brand": found.brand,
         "phone": found.phone,
     }
-    show({**data, **standings.as_json(found.standing)}, as_json)
+    show({**data, **standings.as_json(found.standing), "tally": tally}, as_json)
 
 
 @click.group()
@@ -277,9 +278,10 @@ def list_servers(context: Context, as_json: bool) -> None:
 @pass_context
 @reporting_errors
 def show_server(context: Context, name: str, as_json: bool) -> None:
-    """Show one server."""
+    """Show one server: standing, and what its accounts did together."""
     with context.read() as tx:
         found = accounts.server(tx, name)
+        tally = sums.of(tx, Level.SERVER, found.id, clock.now())
     data = {
         "server": found.name,
         "hosts": list(found.hosts),
@@ -288,7 +290,7 @@ def show_server(context: Context, name: str, as_json: bool) -> None:
         "relay_login": found.relay_login,
         "forward": str(found.forward),
     }
-    show({**data, **standings.as_json(found.standing)}, as_json)
+    show({**data, **standings.as_json(found.standing), "tally": tally}, as_json)
 
 
 standings.add_commands(customer, Level.CUSTOMER)

@@ -167,7 +167,8 @@ def _report(
 ) -> Report:
     source = _text(said, dialect.source)
     statuses = tuple(_statuses(said, dialect, event, recipients)) if event.kind is Kind.BOUNCE else ()
-    what = _UNSAFE.sub("", _text(said, dialect.type).lower()) or event.what or statuses[0].action
+    said_type = _UNSAFE.sub("", _text(said, dialect.type).lower())
+    what = statuses[0].action if statuses else said_type or event.what
     return Report(
         kind=event.kind,
         dialect=f"event, {dialect.name}",

@@ -72,6 +72,12 @@ def passed_on(report: Report, account: Sender) -> bool:
     return author not in own
 
 
+def _domains(report: Report) -> list[str]:
+    """Return whose mail a report without a token says it is about; a claim, for staff alone."""
+    said = (report.original.author, report.original.mail_from)
+    return [domain for one in said if (domain := one.rpartition("@")[2].lower())]
+
+
 def lost(received: Received) -> bool:
     """Return whether what came to a return path could not be passed on: then staff look."""
     return received.returned is not None and received.passed_on is False
@@ -129,6 +135,9 @@ class Recorder:
         passed = result.effect is Effect.FORWARDED
         if result.held:
             self._note_flood(tx, known, now)
+        server_id, customer_id = (account.server_id, account.customer_id) if account else (None, None)
+        if account is None:
+            server_id, customer_id = complaints.owner_of(tx, _domains(received.report))
         given = votes(received, known) if result.effect in (Effect.VOTE, Effect.WITHDRAW) else []
         grown = complaints.merge(tx, now, given)
         complaints.add(
@@ -139,8 +148,8 @@ class Recorder:
             grade=str(result.grade or ""),
             reporter=known.claim.witness.reporter,
             account_id=account.id if account else None,
-            server_id=account.server_id if account else None,
-            customer_id=account.customer_id if account else None,
+            server_id=server_id,
+            customer_id=customer_id,
             message_id=sent.token.message_id if sent else None,
             sent_us=sent_us(sent),
             recipient_hash=result.recipient_hash,

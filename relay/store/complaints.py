@@ -114,6 +114,18 @@ def recipients_of(tx: Connection, message_id: str) -> dict[bytes, bytes] | None:
     }
 
 
+def owner_of(tx: Connection, domains: Sequence[str]) -> tuple[int | None, int | None]:
+    """Return the server and customer whose mail is from one of these domains, where that is one alone."""
+    table = schema.customer_domain
+    owners = set(tx.execute(select(table.c.customer_id).where(table.c.domain.in_(domains))).scalars())
+    if not domains or len(owners) != 1:
+        return None, None
+    [customer_id] = owners
+    servers = select(schema.server.c.id).where(schema.server.c.customer_id == customer_id).limit(2)
+    found = tx.execute(servers).scalars().all()
+    return (found[0] if len(found) == 1 else None), customer_id
+
+
 def raises(tx: Connection, votes: Sequence[Vote]) -> bool:
     """Return whether any of these votes would change its row; reads only."""
     return any(_merged(_stored(tx, vote), vote) is not None for vote in votes)
