@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from relay.clock import micros
 from relay.model import Grade, Level
-from relay.store import judging, schema, tallies
+from relay.store import judging, schema
 from relay.store.journal import BUCKET_US, DAY_US
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def of(tx: Connection, level: Level, subject: int, now: datetime) -> dict[str, i
         found |= _arrived(tx, mine, name, now - span)
     for name, span in _COHORTS.items():
         found |= _by_send_date(tx, mine, name, micros(now - span) // DAY_US)
-    spam = schema.message.c.score >= tallies.SPAM_SCORE
+    spam = schema.message.c.score >= schema.SPAM_SCORE
     bodies = select(func.count(func.distinct(schema.message.c.body_hash))).where(
         schema.message.c.account_id.in_(mine), schema.message.c.at_us >= micros(now - _WINDOWS["24h"]), spam
     )
