@@ -1,4 +1,4 @@
-"""Writes migration 0001 anew from relay/store/schema.py: `python -m tests.relay.store.regenerate`.
+"""Writes migration 0001 anew from relay/store/schema: `python -m tests.relay.store.regenerate`.
 
 Only until the first release; from then on a change of the schema is a new migration, written by hand.
 """
@@ -16,12 +16,12 @@ from alembic.operations.ops import UpgradeOps
 from sqlalchemy import TextClause, create_engine
 from sqlalchemy.sql.elements import False_, True_
 
-from relay.store import schema
+from relay.store import migrate, schema
 
 if TYPE_CHECKING:
     from alembic.autogenerate.api import AutogenContext
 
-PLACE = Path(schema.__file__).with_name("migrations") / "versions" / "0001_first.py"
+PLACE = Path(migrate.__file__).with_name("migrations") / "versions" / "0001_first.py"
 _HEAD = '''"""All tables of the first release; written by tests/relay/store/regenerate.py, never by hand."""
 
 from __future__ import annotations
