@@ -18,9 +18,9 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @pass_context
 @reporting_errors
 def backup(context: Context, folder: Path) -> None:
-    """Copy the SQLite database and the spool into the new folder DIR, and check the copy.
+    """Copy the database, as of one moment, and the spool into the new folder DIR, and check the copy.
 
-    Works while `serve` runs. The master keys are left out: keep them too, elsewhere. For PostgreSQL: pg_dump.
+    Works while `serve` runs. The master keys are left out: keep them too, elsewhere.
     """
     config, url = context.config, context.config.store.url
     manifest = copies.backup(
@@ -42,7 +42,10 @@ def backup(context: Context, folder: Path) -> None:
 @pass_context
 @reporting_errors
 def restore(context: Context, folder: Path, only_check: bool) -> None:
-    """Bring a copy back to where the configuration says; nothing that exists is overwritten."""
+    """Bring a copy back to where the configuration says; nothing that exists is overwritten.
+
+    It goes into either kind of database, whichever it was taken from; PostgreSQL's must exist and be empty.
+    """
     config = context.config
     if only_check:
         if faults := copies.check(folder, context.keyring):

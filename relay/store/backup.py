@@ -1,7 +1,8 @@
-"""A copy taken while mail flows, checked, and brought back elsewhere: the SQLite file and the spool folder.
+"""A copy taken while mail flows, checked, and brought back elsewhere: all rows, and the spool folder.
 
+The rows are an SQLite file whichever database they come from, and can go back into either.
 The keys are left out on purpose: who finds the copy can read no mail with it. Without the master keys nobody
-can, so keep them too, elsewhere. PostgreSQL has tools of its own (`pg_dump`, or base backup and WAL).
+can, so keep them too, elsewhere.
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import json
 import os
 import shutil
 import sqlite3
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import NullPool, create_engine, select
+from sqlalchemy import NullPool, create_engine, delete, select
+from sqlalchemy.engine import URL
 
 from relay.errors import StoreError
-from relay.store import audit, connect, migrate, schema
+from relay.store import audit, connect, migrate, outbox, schema, transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
+
+    from sqlalchemy import Connection, Engine
 
     from relay.keyring import Keyring
 
@@ -37,17 +42,16 @@ def backup(
     """Copy database and spool to the new folder `target` and return its manifest; StoreError.
 
     The database is as of one moment. Bodies are copied before it and again after it, so that every message
-    that waits in the copy has its body, unless it was delivered meanwhile.
+    that waits in the copy has its body; what left in between is not in it.
     """
     source = connect.database_url(url, folder)
-    if source.get_backend_name() != "sqlite":
-        raise StoreError("this copies SQLite only: use pg_dump, and copy the spool folder after it")
     try:
         target.mkdir(mode=0o700, parents=True)
         (target / SPOOL).mkdir(mode=0o700)
         _copy_spool(spool, target / SPOOL)
-        migrate.copy_database(Path(str(source.database)), target / DATABASE)
+        _copy_rows(source, target / DATABASE)
         _copy_spool(spool, target / SPOOL)
+        _leave_out_what_left(source, target)
         manifest = {
             "format": _FORMAT,
             "taken_at": now.isoformat(),
@@ -85,31 +89,66 @@ def check(target: Path, keyring: Keyring | None = None) -> list[str]:
 
 
 def restore(target: Path, url: str, folder: Path, *, spool: Path, keyring: Keyring | None = None) -> None:
-    """Bring a checked copy to a place where there is no database yet; StoreError with every fault."""
+    """Bring a checked copy to a place where there are no rows and no spool yet; StoreError with every fault.
+
+    A PostgreSQL database must exist, and be empty. What fails leaves nothing behind.
+    """
     if faults := check(target, keyring):
         raise StoreError("; ".join(faults))
     place = connect.database_url(url, folder)
-    if place.get_backend_name() != "sqlite":
-        raise StoreError("this copy is for SQLite")
-    database = Path(str(place.database))
-    if database.exists() or (spool.exists() and any(spool.iterdir())):
-        raise StoreError(f"{database} or {spool} exists already: nothing was overwritten")
+    if not _is_free(place) or (spool.exists() and any(spool.iterdir())):
+        raise StoreError(f"{place.database} or {spool} exists already: nothing was overwritten")
     try:
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         _copy_spool(target / SPOOL, spool)
         # last: with the database in place, everything is
-        _copy_file(target / DATABASE, database)
-    except OSError as error:
-        raise StoreError(f"{database}: {error}") from error
+        if place.get_backend_name() == "sqlite":
+            _copy_file(target / DATABASE, Path(str(place.database)))
+        else:
+            with _opened(target) as rows:
+                transfer.bring_back(rows, place)
+    except (OSError, StoreError) as error:
+        _empty(spool)
+        raise StoreError(f"{place.database}: {error}") from error
+
+
+def _is_free(place: URL) -> bool:
+    if place.get_backend_name() == "sqlite":
+        return not Path(str(place.database)).exists()
+    return transfer.is_empty(place)
+
+
+def _empty(spool: Path) -> None:
+    for folder in spool.iterdir():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _copy_rows(source: URL, copy: Path) -> None:
+    if source.get_backend_name() == "sqlite":
+        migrate.copy_database(Path(str(source.database)), copy)
+        return
+    connect.create_private(copy)
+    transfer.export(source, URL.create("sqlite", database=str(copy.absolute())))
+    migrate.sync(copy)
+
+
+@contextmanager
+def _opened(target: Path) -> Iterator[Connection]:
+    """Open the rows of a copy, and change nothing in its folder."""
+    place = f"{(target / DATABASE).absolute().as_uri()}?mode=ro&immutable=1"
+    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(place, uri=True), poolclass=NullPool)
+    try:
+        with connect.edge(), engine.connect() as tx, tx.begin():
+            yield tx
+    finally:
+        engine.dispose()
 
 
 def _check_database(target: Path) -> list[str]:
     """Look inside: whole, of a version we know, audit chain unbroken, a body for every message."""
     faults: list[str] = []
-    place = f"{(target / DATABASE).absolute().as_uri()}?mode=ro&immutable=1"
-    engine = create_engine("sqlite://", creator=lambda: sqlite3.connect(place, uri=True), poolclass=NullPool)
     try:
-        with connect.edge(), engine.connect() as tx, tx.begin():
+        with _opened(target) as tx:
             for pragma in ("integrity_check", "foreign_key_check"):
                 found = tx.exec_driver_sql(f"PRAGMA {pragma}").scalars()
                 faults += [f"{pragma}: {fault}" for fault in found if fault != "ok"]
@@ -117,16 +156,39 @@ def _check_database(target: Path) -> list[str]:
                 faults.append(f"revision {revision} is newer than this Gatepost")
             if (bad := audit.verify(tx)) is not None:
                 faults.append(f"audit entry {bad} was altered")
-            there = {path.name for path in _files(target / SPOOL)}
-            waiting = tx.execute(select(schema.outbox.c.id).where(schema.outbox.c.in_file)).scalars()
-            faults += [
-                f"the body of message {number} is missing" for number in waiting if number not in there
-            ]
+            faults += [f"the body of message {number} is missing" for number in _bodiless(tx, target)]
     except StoreError as error:
         faults.append(str(error))
+    return faults
+
+
+def _bodiless(rows: Connection, target: Path) -> list[str]:
+    there = {path.name for path in _files(target / SPOOL)}
+    waiting = rows.execute(select(schema.outbox.c.id).where(schema.outbox.c.in_file)).scalars()
+    return [number for number in waiting if number not in there]
+
+
+def _leave_out_what_left(source: URL, target: Path) -> None:
+    """Delete messages from the copy that are over by now: their rows went first, then their files."""
+    with _opened(target) as rows:
+        missing = _bodiless(rows, target)
+    if not missing:
+        return
+    with _engine(source, read_only=True) as engine, engine.connect() as tx, tx.begin():
+        gone = set(missing) - outbox.known(tx, missing)
+    place = URL.create("sqlite", database=str((target / DATABASE).absolute()))
+    with _engine(place, read_only=False) as engine, engine.begin() as tx:
+        tx.execute(delete(schema.outbox).where(schema.outbox.c.id.in_(gone)))
+
+
+@contextmanager
+def _engine(url: URL, *, read_only: bool) -> Iterator[Engine]:
+    engine = connect.connect(url, read_only=read_only, size=1)
+    try:
+        with connect.edge():
+            yield engine
     finally:
         engine.dispose()
-    return faults
 
 
 def _copy_spool(source: Path, copy: Path) -> None:

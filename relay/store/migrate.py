@@ -25,10 +25,22 @@ _LOCK = 4_037_202_611
 def upgrade(engine: Engine) -> None:
     """Run the migrations that are missing, in one transaction; StoreError if the database is newer."""
     with engine.connect() as connection, connection.begin():
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        _lock(connection)
         if revision(connection) != schema.REVISION:
             _run(connection)
+
+
+def create(connection: Connection) -> None:
+    """Make all tables in the caller's transaction; StoreError where there are some."""
+    _lock(connection)
+    if revision(connection):
+        raise StoreError("the database has tables already: nothing was overwritten")
+    _run(connection)
+
+
+def _lock(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
 
 def revision(connection: Connection) -> str:

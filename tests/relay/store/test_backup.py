@@ -12,6 +12,7 @@ from relay.clock import micros
 from relay.errors import StoreError
 from relay.keyring import Key, Keyring
 from relay.store import audit, schema
+from relay.store import backup as module
 from relay.store.backup import backup, check, restore
 from relay.store.engine import Store
 from relay.store.journal import Batch, JournalRow
@@ -138,6 +139,30 @@ def test_a_waiting_message_without_its_body_shows(home: Path, tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("store")
+def test_what_leaves_while_the_copy_is_made_is_not_in_it(
+    home: Path, tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row was there at the moment of the copy; its body was gone before that could be copied."""
+    with store.begin() as tx:
+        keep(tx, home, "m2")
+    spool = iter([tmp_path / "empty", home / "spool"])
+    copied = module._copy_spool
+
+    def late(_source: Path, place: Path) -> None:
+        if (source := next(spool)).exists():
+            with store.begin() as tx:
+                tx.execute(delete(schema.outbox).where(schema.outbox.c.id == "m2"))
+            (home / "spool" / "m2" / "m2").unlink()
+        copied(source, place)
+
+    monkeypatch.setattr(module, "_copy_spool", late)
+    copy(home, tmp_path / "copy")
+    assert check(tmp_path / "copy", KEYS) == []
+    with Store(URL, tmp_path / "copy").read() as tx:
+        assert tx.execute(select(schema.outbox.c.id)).scalars().all() == ["m1"]
+
+
+@pytest.mark.usefixtures("store")
 def test_nothing_is_ever_overwritten(home: Path, tmp_path: Path) -> None:
     target = tmp_path / "copy"
     copy(home, target)
@@ -155,8 +180,3 @@ def test_what_was_deleted_is_not_in_the_copy(home: Path, tmp_path: Path, store: 
         tx.execute(delete(schema.counter).where(schema.counter.c.name == canary))
     copy(home, tmp_path / "copy")
     assert canary.encode() not in (tmp_path / "copy" / "gatepost.db").read_bytes()
-
-
-def test_postgresql_is_left_to_its_own_tools(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="pg_dump"):
-        backup(NOW, "postgresql://x/y", tmp_path, target=tmp_path / "c", spool=tmp_path, keyring=KEYS)

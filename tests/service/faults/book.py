@@ -21,6 +21,8 @@ SENDER = "alice@acme.example"
 DOMAIN = "load.example"
 KINDS = ("now", "now", "now", "later", "later", "bad", "bad", "both", "dot", "cut")
 _NUMBER = re.compile(rb"Message-ID: <n(\d+)@load\.example>")
+#: a note about held mail shows no header of it, and whom it is for
+_NAMED = re.compile(rb"[a-z]-(\d+)@load\.example\r\n")
 _WORDS = (
     "the",
     "meeting",
@@ -40,7 +42,7 @@ _WORDS = (
 
 def number_in(text: bytes) -> int:
     """Return which message this is, or which one it is about."""
-    found = _NUMBER.search(text)
+    found = _NUMBER.search(text) or _NAMED.search(text)
     assert found, text[:300]
     return int(found[1])
 

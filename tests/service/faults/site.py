@@ -31,6 +31,7 @@ class Store(Protocol):
 
     name: str
     url: str
+    home: Path
 
     def remains(self) -> Remains: ...
     def stalled(self) -> AbstractContextManager[None]: ...
