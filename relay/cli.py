@@ -15,8 +15,9 @@ _SECTIONS = {
         "init": ("setup.init", "Write a configuration, keys, a certificate and a staff login."),
         "check": ("setup.check", "Examine configuration, rules, keys and store; name every fault."),
         "serve": ("setup.serve", "Run the relay in the foreground."),
-        "backup": ("copies.backup", "Copy the store, the spool and the keys while the relay runs."),
+        "backup": ("copies.backup", "Copy the store and the spool, not the keys, while the relay runs."),
         "restore": ("copies.restore", "Bring a copy back."),
+        "keys": ("keys.keys", "The master keys: list them, add a new one."),
     },
     "Customers and their accounts": {
         "customer": ("customers.customer", "Who pays, and which mail server is theirs."),

@@ -343,6 +343,7 @@ class Daemon:
             )
             noticer = Noticer(config, parts.store, parts.pool, parts.keyring)
             building.certificate(config)
+            parts.keyring.renew(config.path(config.keys.master))
         except RelayError as error:
             faults = error.faults if isinstance(error, ConfigError) else [error]
             parts.metrics.emit(ConfigReloaded(ok=False, faults=tuple(str(fault) for fault in faults)))

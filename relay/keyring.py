@@ -45,19 +45,7 @@ class Keyring:
     @classmethod
     def load(cls, path: Path) -> Keyring:
         """Read a ring of lines `ID HEXKEY`, oldest first; ConfigError if it cannot be used."""
-        allowed = "a file of lines `ID HEXKEY` (64 hex digits), as `gatepost init` writes it"
-        try:
-            lines = [line.split() for line in path.read_text("ascii").splitlines() if line.strip()]
-            keys = [Key(int(number), bytes.fromhex(secret)) for number, secret in lines]
-        except OSError as error:
-            raise ConfigError(
-                [Fault("keys.master", str(path), f"cannot be read: {error.strerror}")]
-            ) from error
-        except ValueError as error:
-            raise ConfigError([Fault("keys.master", str(path), allowed)]) from error
-        if not keys or any(len(key.secret) != KEY_BYTES or not 0 <= key.id <= 255 for key in keys):
-            raise ConfigError([Fault("keys.master", str(path), allowed)])
-        return cls(keys)
+        return cls(_read(path).values())
 
     @classmethod
     def create(cls, path: Path) -> Keyring:
@@ -66,6 +54,43 @@ class Keyring:
         with os.fdopen(handle, "w") as file:
             file.write(f"1 {secrets.token_hex(KEY_BYTES)}\n")
         return cls.load(path)
+
+    def rotate(self, path: Path) -> int:
+        """Add a random key to the ring and its file, which is the old or the new one whatever happens.
+
+        Returns the new key's id. From now on this ring seals with it; what is sealed stays readable.
+        """
+        number = max(self._keys) + 1
+        if number > 255:
+            raise ConfigError([Fault("keys.master", str(path), "256 keys are all that there can be")])
+        lines = [f"{key.id} {key.secret.hex()}\n" for key in self._keys.values()]
+        temporary = path.with_name(f".{path.name}.new")
+        try:
+            temporary.unlink(missing_ok=True)
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path.stat().st_mode & 0o777)
+            with os.fdopen(handle, "w") as file:
+                file.write("".join([*lines, f"{number} {secrets.token_hex(KEY_BYTES)}\n"]))
+                file.flush()
+                owner = path.stat()
+                os.fchown(handle, owner.st_uid, owner.st_gid)
+                os.fsync(handle)
+            temporary.rename(path)
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.fsync(folder)  # nothing is sealed with a key that a power cut could take away
+            os.close(folder)
+        except OSError as error:
+            raise ConfigError(
+                [Fault("keys.master", str(path), f"cannot be written: {error.strerror}")]
+            ) from error
+        self.renew(path)
+        return number
+
+    def renew(self, path: Path) -> None:
+        """Take up keys that were added to the file; ConfigError, and no change, if one is lost or altered."""
+        known = _read(path)
+        if any(known.get(number) != key for number, key in self._keys.items()):
+            raise ConfigError([Fault("keys.master", str(path), "a key that is in use is missing or another")])
+        self._keys = known
 
     @property
     def newest(self) -> int:
@@ -127,6 +152,20 @@ class Keyring:
             mac = _mac(self.derive("pseudonyms", min(self._keys)), what.encode())
             self._pseudonyms[what] = mac[:4].hex()
         return self._pseudonyms[what]
+
+
+def _read(path: Path) -> dict[int, Key]:
+    allowed = "a file of lines `ID HEXKEY` (64 hex digits), as `gatepost init` writes it"
+    try:
+        lines = [line.split() for line in path.read_text("ascii").splitlines() if line.strip()]
+        keys = [Key(int(number), bytes.fromhex(secret)) for number, secret in lines]
+    except OSError as error:
+        raise ConfigError([Fault("keys.master", str(path), f"cannot be read: {error.strerror}")]) from error
+    except ValueError as error:
+        raise ConfigError([Fault("keys.master", str(path), allowed)]) from error
+    if not keys or any(len(key.secret) != KEY_BYTES or not 0 <= key.id <= 255 for key in keys):
+        raise ConfigError([Fault("keys.master", str(path), allowed)])
+    return {key.id: key for key in keys}
 
 
 def _mac(key: bytes, value: bytes) -> bytes:

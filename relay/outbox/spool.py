@@ -85,10 +85,12 @@ class Spool:
         return self._keyring.seal(PURPOSE, b"".join(pieces), number.encode())
 
     def open(self, number: str, sealed: bytes) -> bytes:
-        """Return the body; BodyLost if it was altered, cut short, or its key is gone."""
+        """Return the body; BodyLost if it was altered or cut short, StoreError if its key is not here yet."""
         try:
             return self._keyring.open(PURPOSE, sealed, number.encode())
-        except (InvalidTag, KeyError, IndexError, ValueError) as error:
+        except KeyError:
+            raise StoreError(f"{number} is sealed with a master key that is not here") from None
+        except (InvalidTag, IndexError, ValueError) as error:
             raise BodyLost(f"{number}: the body cannot be decrypted") from error
 
     async def keep(self, number: str, pieces: Sequence[bytes]) -> None:

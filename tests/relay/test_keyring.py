@@ -44,6 +44,40 @@ def test_hashes_stay_comparable_after_rotation_and_differ_by_customer() -> None:
     assert before.fingerprint("a", "bc") != before.fingerprint("ab", "c")
 
 
+def test_a_rotated_ring_seals_with_its_new_key_and_others_take_it_up(tmp_path: Path) -> None:
+    path = tmp_path / "master.keys"
+    ring, other = Keyring.create(path), Keyring.load(path)
+    old = ring.seal("spool", b"old")
+    hashed = ring.recipient_hash(1, "a@b.example")
+    assert ring.rotate(path) == 2
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["master.keys"]
+    new = ring.seal("spool", b"new")
+    assert (ring.newest, ring.ids, new[0]) == (2, (1, 2), 2)
+    with pytest.raises(KeyError):
+        other.open("spool", new)
+    other.renew(path)
+    assert (other.open("spool", new), other.open("spool", old)) == (b"new", b"old")
+    assert other.recipient_hash(1, "a@b.example") == hashed
+
+
+def test_a_key_that_is_in_use_is_never_lost(tmp_path: Path) -> None:
+    path = tmp_path / "master.keys"
+    ring = Keyring.create(path)
+    whole = path.read_text()
+    for text in ("2 " + "0" * 64 + "\n", "1 " + "0" * 64 + "\n"):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match="in use"):
+            ring.renew(path)
+    path.write_text(whole)
+    assert ring.ids == (1,)
+    with pytest.raises(ConfigError, match="cannot be"):
+        ring.rotate(tmp_path / "no" / "master.keys")
+    full = Keyring([Key(number, b"k" * 32) for number in range(256)])
+    with pytest.raises(ConfigError, match="256 keys"):
+        full.rotate(path)
+
+
 @pytest.mark.parametrize("text", ["", "1", "1 zz", "1 00", "x " + "0" * 64, "256 " + "0" * 64])
 def test_a_broken_ring_is_a_fault_of_the_configuration(tmp_path: Path, text: str) -> None:
     path = tmp_path / "master.keys"

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from relay import clock
 from relay.commands.context import Context
 from relay.commands.held import held
+from relay.commands.keys import keys
 from relay.commands.outbox import outbox
 from relay.commands.reports import audit_log
 from relay.model import State
@@ -233,3 +234,14 @@ async def test_what_is_on_its_way_is_neither_released_nor_bounced(bench: Bench) 
     assert line(outbox, "cancel", number, "--bounce").exit_code == 1
     late.set_result(UpstreamReply(250, "2.0.0", "ok"))
     await until(lambda: not waiting(bench))
+
+
+async def test_keys_are_rotated_and_listed(bench: Bench) -> None:
+    line = Line(bench)
+    assert line(keys, "rotate").exit_code == 0
+    assert "copy the file to every node" in line.printed
+    line(keys, "list", "--json")
+    assert line.lines == [{"keys": [1, 2], "seals": 2}]
+    assert line(keys, "list").stdout == "1  opens\n2  seals\n"
+    with bench.store.read() as tx:
+        assert audit.entries(tx)[0].action == "keys rotated"

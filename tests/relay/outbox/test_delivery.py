@@ -14,6 +14,7 @@ from relay import clock
 from relay.clock import micros
 from relay.errors import StoreError
 from relay.events import DeliveryTried
+from relay.keyring import Keyring
 from relay.model import Account, Level, Standing, State
 from relay.outbox import hold
 from relay.outbox.leases import Leases
@@ -386,6 +387,25 @@ async def test_a_lost_body_is_set_aside_and_said(bench: Bench) -> None:
         await until(lambda: waiting(bench)[0].state == "poison")
     with pytest.raises(BodyLost):
         bench.outbox.spool.load(number)
+
+
+@pytest.mark.parametrize("body", [BODY, LARGE], ids=["row", "file"])
+async def test_what_a_key_sealed_that_is_not_here_yet_waits_for_it(bench: Bench, body: bytes) -> None:
+    """A node that has rotated its keys before this one: nothing is set aside, and nothing is lost."""
+    path = bench.config.folder / "master.keys"
+    ahead = build(bench.store, Keyring.load(path), bench.config.folder, bench.server, bench.account)
+    ahead.keyring.rotate(path)
+    await ahead.outbox.accept(ahead.parcel(body))
+    async with bench.running():
+        await until(lambda: waiting(bench)[0].last.endswith("master key that is not here"))
+        await until(lambda: waiting(bench)[0].worker == "")
+        bench.keyring.renew(path)
+        bench.later(timedelta(minutes=6))
+        bench.outbox.ledger.wake.set()
+        await until(lambda: bench.server.messages)
+        await until(lambda: not waiting(bench))
+    assert [message.data for message in bench.server.messages] == [body]
+    await ahead.pool.close()
 
 
 async def test_a_stopped_outbox_gives_back_what_it_had(bench: Bench) -> None:
