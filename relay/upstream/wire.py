@@ -19,6 +19,8 @@ _ADDRESS = re.compile(
     r"(?:@(?:[^\x00-\x20\x7f-\x9f\"<>()\[\]\\,;@]+|\[[!-Z^-~]+\]))?"
 )
 _SAFE = re.compile(r"[\x21-\x7e]{1,1000}")
+#: one argument of a command between servers that both speak SMTPUTF8
+_UNICODE = re.compile(r"[^\x00-\x20\x7f-\x9f\ud800-\udfff]+")
 _XTEXT = re.compile(r"[^!-*,-<>-~]")
 ADDRESS_CHARACTERS = 320
 
@@ -103,8 +105,15 @@ def rcpt(recipient: str, offered: Mapping[str, str], notify: Sequence[str], orcp
     if notify:
         parts.append("NOTIFY=" + safe(",".join(notify), "NOTIFY"))
     if orcpt:
-        parts.append("ORCPT=" + safe(orcpt, "ORCPT"))
+        parts.append("ORCPT=" + _orcpt(orcpt, offered))
     return f"RCPT TO:{' '.join(parts)}\r\n".encode()
+
+
+def _orcpt(value: str, extensions: Collection[str]) -> str:
+    """Return an original recipient in the form that the server can take (RFC 6533 §3); Unsendable."""
+    coded = "".join(letter if letter.isascii() else f"\\x{{{ord(letter):X}}}" for letter in value)
+    safe(coded, "ORCPT")
+    return value if "SMTPUTF8" in extensions and _UNICODE.fullmatch(value) else coded
 
 
 def forward(verb: str, announced: str, values: Mapping[str, str]) -> bytes:

@@ -197,6 +197,31 @@ def test_du_09_mail_for_a_server_that_is_down_arrives_once_when_it_is_up(
     later(house, hop, 2)
 
 
+def test_what_the_client_asked_for_outlives_the_wait(client: Client, house: Relay, hop: NextHop) -> None:
+    """SMTPUTF8, BODY and the parameters of RFC 3461 are said to the server as the client said them."""
+    hop.offers = (*hop.offers, b"DSN")
+    raw = text("asked", head="From: Ålice <alice@acme.example>\r\nSubject: Thürsday\r\n".encode())
+    hop.down()
+    try:
+        mail = b"MAIL FROM:<%s> BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=order+2B7" % A
+        assert client.say(mail).startswith(b"250")
+        rcpt = "RCPT TO:<bób@partner.example> NOTIFY=SUCCESS,DELAY ORCPT=utf-8;bób@old.example".encode()
+        assert client.say(rcpt).startswith(b"250")
+        assert client.say(b"RCPT TO:<%s> NOTIFY=NEVER" % CAROL).startswith(b"250")
+        assert client.text(raw).startswith(b"250")
+    finally:
+        hop.up()
+    hop.commands.clear()
+    later(house, hop)
+    said = [line.strip() for line in hop.commands]
+    mail = next(line for line in said if line.startswith(b"MAIL"))
+    assert set(mail.split()[2:]) >= {b"BODY=8BITMIME", b"SMTPUTF8", b"RET=HDRS", b"ENVID=order+2B7"}
+    bob, carol, *_ = (line.split()[1:] for line in said if line.startswith(b"RCPT"))
+    assert bob[0] == "TO:<bób@partner.example>".encode()
+    assert set(bob[1:]) == {b"NOTIFY=SUCCESS,DELAY", "ORCPT=utf-8;bób@old.example".encode()}
+    assert carol == [b"TO:<%s>" % CAROL, b"NOTIFY=NEVER"]
+
+
 REPLY = re.compile(rb"(?:[2-5][0-9][0-9][ -][\x20-\x7e]*\r\n)+")
 
 

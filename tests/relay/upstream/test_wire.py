@@ -78,6 +78,20 @@ def test_parameters_are_sent_only_where_offered() -> None:
     assert wire.rcpt("b@x.example", OFFERED, ("SUCCESS", "DELAY"), "rfc822;b@x") == line
 
 
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [("utf-8;bób@x", "utf-8;b\\x{F3}b@x"), ("utf-8;\U0001f600", "utf-8;\\x{1F600}"), ("utf-8;a\x85b", None)],
+)
+def test_an_international_original_recipient_goes_in_the_form_that_the_server_takes(
+    value: str, plain: str | None
+) -> None:
+    """RFC 6533 §3: as UTF-8 where SMTPUTF8 is spoken, else spelled out; controls always are."""
+    said = [wire.rcpt("b@x", offered, (), value) for offered in ({"DSN": "", "SMTPUTF8": ""}, {"DSN": ""})]
+    spelled = (plain or "utf-8;a\\x{85}b").encode()
+    assert said == [b"RCPT TO:<b@x> ORCPT=%s\r\n" % (value.encode() if plain else spelled),
+                    b"RCPT TO:<b@x> ORCPT=%s\r\n" % spelled]  # fmt: skip
+
+
 @settings(max_examples=1000, deadline=None)
 @given(st.text(max_size=40), st.text(max_size=10), st.text(max_size=10))
 def test_fr_56_no_value_breaks_out_of_its_command(address: str, name: str, word: str) -> None:
