@@ -14,6 +14,7 @@ import click
 from relay import clock
 from relay.clock import micros, moment
 from relay.commands.context import (
+    REFUSED,
     Context,
     emit,
     fail,
@@ -221,7 +222,7 @@ def in_groups(
             f"{len(total.ids)} done" + (f", not there: {', '.join(total.skipped)}" if total.skipped else "")
         )
     if total.skipped and not total.ids:
-        fail("", 1)
+        raise SystemExit(REFUSED)
 
 
 def _lessons(tx: Connection, reports: Reports, group: Sequence[str]) -> dict[str, bytes]:

@@ -342,15 +342,16 @@ class Filter:
 
 def page(tx: Connection, wanted: Filter, after: str = "", limit: int = PAGE) -> list[Row]:
     """Return messages in the order of their ids (which is that of their times), after one of them."""
-    statement = select(*_COLUMNS).where(*wanted.conditions(), _table.c.id > after).order_by(_table.c.id)
+    some = max(limit, PAGE)
+    statement = select(*_COLUMNS).where(*wanted.conditions()).order_by(_table.c.id).limit(some)
     rows: list[Row] = []
-    for mapping in tx.execute(statement).mappings():
-        row = _row(mapping)
-        if wanted.matches(row):
-            rows.append(row)
-            if len(rows) == limit:
-                break
-    return rows
+    while len(rows) < limit:
+        found = [_row(mapping) for mapping in tx.execute(statement.where(_table.c.id > after)).mappings()]
+        rows += [row for row in found if wanted.matches(row)]
+        if len(found) < some:
+            break
+        after = found[-1].id
+    return rows[:limit]
 
 
 def count(tx: Connection, wanted: Filter) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.service.harness import until
-from tests.service.test_main_job import ALICE, BOB, message
+from tests.service.test_main_job import ALICE, BOB, message, reload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +57,27 @@ def test_a_refusal_at_delivery_comes_back_as_a_report(relay: Relay, customer: Cu
     assert b"Status: 5.1.1" in report.raw
 
 
+@pytest.mark.usefixtures("queued")
 def test_a_suppressed_recipient_is_refused_before_anything_is_queued(
+    relay: Relay, customer: CustomerServer
+) -> None:
+    relay.run("suppression", "add", "gone@partner.example", "--customer", "acme")
+    with relay.client(ALICE) as client:
+
+        def refused() -> bool:
+            client.rset()
+            client.mail(ALICE)
+            code, text = client.rcpt("gone@partner.example")
+            return code == 550 and b"5.7.1" in text
+
+        until(refused)
+        assert client.rcpt(BOB)[0] == 250
+        assert client.data(message().as_bytes())[0] == 250
+    until(lambda: customer.messages)
+    assert [stored.recipients for stored in customer.messages] == [[BOB]]
+
+
+def test_a_suspended_account_is_refused_before_anything_is_queued(
     relay: Relay, customer: CustomerServer
 ) -> None:
     relay.run("customer", "add", "shop", "--server", f"127.0.0.1:{customer.port}", "--forward", "queue")
@@ -66,6 +86,44 @@ def test_a_suppressed_recipient_is_refused_before_anything_is_queued(
     with relay.client("cart@shop.example") as client, pytest.raises(smtplib.SMTPRecipientsRefused):
         client.sendmail("cart@shop.example", [BOB], message("cart@shop.example").as_bytes())
     assert relay.rows("outbox", "list") == []
+
+
+def test_a_rate_is_asked_at_rcpt_before_anything_is_queued(relay: Relay, customer: CustomerServer) -> None:
+    usual = relay.config.read_text()
+    relay.run("customer", "add", "slow", "--server", f"127.0.0.1:{customer.port}", "--forward", "queue")
+    relay.account("news@slow.example", "slow")
+    relay.config.write_text(usual + '\n[rates.by_customer.slow]\nmessages = "2/1h"\n')
+    reload(relay)
+    try:
+        with relay.client("news@slow.example") as client:
+            for _ in range(2):
+                client.sendmail("news@slow.example", [BOB], message("news@slow.example").as_bytes())
+            with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+                client.sendmail("news@slow.example", [BOB], message("news@slow.example").as_bytes())
+        assert [code for code, _ in refused.value.recipients.values()] == [450]
+    finally:
+        relay.config.write_text(usual)
+        reload(relay)
+    until(lambda: len(customer.messages) == 2)
+    until(lambda: relay.rows("outbox", "list") == [])
+
+
+@pytest.mark.usefixtures("queued")
+def test_standing_is_asked_again_at_each_attempt(relay: Relay, customer: CustomerServer) -> None:
+    customer.replies["DATA"] = "451 4.2.0 later"
+    with relay.client(ALICE) as client:
+        client.send_message(message())
+    until(lambda: relay.rows("outbox", "list")[0]["attempts"])
+    relay.run("account", "suspend", ALICE, "--reason", "test")
+    until(lambda: relay.json("account", "show", ALICE)["standing"] == "suspended")
+    del customer.replies["DATA"]
+    relay.run("outbox", "retry", "--all")
+    until(lambda: relay.rows("outbox", "list")[0]["reason"] == "standing")
+    assert customer.messages == []
+    relay.run("account", "reinstate", ALICE, "--reason", "test")
+    until(lambda: customer.messages)  # at once: nobody has to ask for it
+    until(lambda: relay.rows("outbox", "list") == [])
+    assert [stored.recipients for stored in customer.messages] == [[BOB]]
 
 
 def test_passed_through_passwords_cannot_be_queued_without_a_login_of_ours(relay: Relay) -> None:

@@ -1,9 +1,10 @@
-"""DU-28: several nodes on one PostgreSQL, one of them cut off from it."""
+"""DU-28 and DU-29: several nodes on one PostgreSQL, one of them cut off from it, stopped or killed."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+import signal
 import socket
 import threading
 import time
@@ -81,20 +82,31 @@ class Wire:
             end.close()
 
 
-@pytest.fixture
-def second(on_postgres: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Relay, Wire]]:
-    """A second node with the same keys, and its wire to the database."""
-    store, first = on_postgres.store, on_postgres.relay
-    assert isinstance(store, Postgres)
-    home, near = tmp_path_factory.mktemp("second"), tmp_path_factory.mktemp("w")
-    wire = Wire(near, store.server.folder)
+def node(site: Site, home: Path, near: Path | None = None) -> Relay:
+    """Return another node, not started yet: same keys, same spool; `near`: where its wire to the store is."""
+    assert isinstance(site.store, Postgres)
+    first = site.relay
     (home / "keys").mkdir()
     for key in (first.folder / "keys").iterdir():
         (home / "keys" / key.name).write_bytes(key.read_bytes())
         (home / "keys" / key.name).chmod(0o600)
-    (home / "gatepost.toml").write_text(re.sub(r"host=[^\"]+", f"host={near}", first.config.read_text()))
-    with Relay(home) as relay:
-        relay.passwords = first.passwords
+    text = first.config.read_text()
+    (home / "gatepost.toml").write_text(
+        re.sub(r"host=[^\"]+", f"host={near or site.store.server.folder}", text)
+    )
+    relay = Relay(home)
+    relay.configure("outbox", f'folder = "{first.folder / "spool"}"')
+    relay.passwords = first.passwords
+    return relay
+
+
+@pytest.fixture
+def second(on_postgres: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Relay, Wire]]:
+    """A second node, and its wire to the database."""
+    assert isinstance(on_postgres.store, Postgres)
+    near = tmp_path_factory.mktemp("w")
+    wire = Wire(near, on_postgres.store.server.folder)
+    with node(on_postgres, tmp_path_factory.mktemp("second"), near) as relay:
         yield relay.start(), wire
     wire.close()
 
@@ -122,3 +134,41 @@ def test_du_28_a_node_cut_off_from_the_store_takes_nothing_and_the_others_go_on(
     assert relay.stop() == 0
     site.store.age_leases()
     assert site.settle() == []
+
+
+def test_du_29_what_a_stopped_and_a_dead_node_had_leaves_by_another_and_once(
+    on_postgres: Site, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The stopped one goes on after its lease has run out: it sends nothing, and writes nothing."""
+    site, server, sleeper = on_postgres, on_postgres.upstream, on_postgres.relay
+    dead, heir = (node(site, tmp_path_factory.mktemp(name)) for name in ("dead", "heir"))
+    site.relay.run("customer", "change", "acme", "--forward", "queue")
+    assert sleeper.stop() == 0
+    sleeper.configure("upstream", 'reply_timeout = "5min"')  # its connection outlives its sleep
+    sleeper.start()
+    assert sleeper.process is not None
+    server.silent = "RCPT"
+    with dead, heir:
+        with site.client() as client:
+            answer, slept_on = site.send(client, "now")
+        assert answer.startswith(b"250")
+        until(lambda: server.hushed == 1)
+        sleeper.process.send_signal(signal.SIGSTOP)
+        with Client(dead.start(), SENDER) as client:
+            answer, died_on = site.send(client, "now", large=True)
+        assert answer.startswith(b"250")
+        until(lambda: server.hushed == 2)
+        dead.kill()
+        dead.wait_for_death()
+        heir.start()
+        server.silent = ""  # the sleeper's answer waits in its socket from here on
+        until(lambda: died_on.copies and slept_on.copies)
+        assert server.hushed == 2, "nobody else tried while a lease ran"
+        sleeper.process.send_signal(signal.SIGCONT)
+        until(lambda: [e for e in sleeper.events("delivery") if e["answer"].startswith("the lease ran out")])
+        with site.client() as client:
+            assert site.send(client, "now")[0].startswith(b"250")
+        assert site.drain() == []
+        assert heir.stop() == 0
+    assert site.settle() == []
+    assert [sum(entry.copies.values()) for entry in site.book.entries] == [1, 1, 1]

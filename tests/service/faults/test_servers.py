@@ -9,6 +9,7 @@ import pytest
 
 from tests.service.faults.site import Site
 from tests.service.faults.stores import Sqlite
+from tests.service.harness import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,3 +54,27 @@ def test_a_silent_server_costs_a_client_no_more_than_the_configured_time(
         site.upstream.silent = ""
         assert site.settle() == []
     store.close()
+
+
+def test_du_30_a_server_slow_to_answer_the_dot_gets_one_copy_and_the_client_its_answer_in_time(
+    on_sqlite: Site,
+) -> None:
+    """At 40 s the message waits in doubt; the late answer, read from the same connection, settles it."""
+    site, seconds = on_sqlite, 50
+    site.upstream.pause = seconds
+    with site.client() as client:
+        began = time.monotonic()
+        answer, entry = site.send(client, "now")
+        answered = time.monotonic() - began
+    assert answer.startswith(b"250")
+    assert 35 < answered < 45
+    (row,) = site.relay.rows("outbox", "list")
+    assert row["reason"] == "in doubt"
+    # staff's wish to try it now does not touch what is still on its way
+    site.relay.run("outbox", "retry", row["id"], check=False)
+    until(lambda: site.relay.rows("outbox", "list") == [])
+    assert time.monotonic() - began > seconds
+    site.upstream.pause = 0.0
+    assert site.upstream.tried == 1
+    assert entry.copies.total() == 1
+    assert site.settle() == []

@@ -48,8 +48,10 @@ class Upstream:
         #: it dies after so many more bytes said, or heard
         self.dies_after_saying: int | None = None
         self.dies_after_hearing: int | None = None
-        #: it says nothing at this stage: greeting, EHLO or MAIL
+        #: it says nothing at this stage: greeting, EHLO, MAIL or RCPT
         self.silent = ""
+        #: how often it has begun to say nothing
+        self.hushed = 0
         #: every recipient is put off
         self.refuses_all = False
         #: recipients that were offered
@@ -105,6 +107,8 @@ class Upstream:
         return line
 
     def _hush(self, stage: str) -> None:
+        with self.lock:
+            self.hushed += self.silent == stage
         while self.silent == stage:
             time.sleep(0.05)
 
