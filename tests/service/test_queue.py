@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import smtplib
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,6 +127,26 @@ def test_standing_is_asked_again_at_each_attempt(relay: Relay, customer: Custome
     assert [stored.recipients for stored in customer.messages] == [[BOB]]
 
 
+@pytest.mark.usefixtures("queued")
+def test_a_rotated_key_seals_what_waits_after_a_reload(relay: Relay, customer: CustomerServer) -> None:
+    def waits() -> list[bytes]:
+        with closing(sqlite3.connect(relay.folder / "gatepost.db", timeout=20)) as database:
+            return [sealed[:1] for (sealed,) in database.execute("SELECT envelope FROM outbox ORDER BY id")]
+
+    customer.replies["DATA"] = "451 4.2.0 later"
+    with relay.client(ALICE) as client:
+        client.send_message(message())
+        assert waits() == [b"\1"]
+        relay.run("keys", "rotate")
+        assert reload(relay)["ok"]
+        client.send_message(message())
+    assert b"\2" in waits()
+    del customer.replies["DATA"]
+    relay.run("outbox", "retry", "--all")
+    until(lambda: waits() == [])
+    assert len(customer.messages) == 2
+
+
 def test_passed_through_passwords_cannot_be_queued_without_a_login_of_ours(relay: Relay) -> None:
     add = ("customer", "add", "own", "--server", "127.0.0.1:2", "--auth", "passthrough")
     refused = relay.run(*add, "--forward", "queue", check=False)
@@ -164,5 +185,5 @@ def test_large_mail_lies_in_the_spool_folder_while_it_comes_in(
         until(spilled)
         client.send(b".\r\n")
         assert client.getreply()[0] == 250
-    assert len(customer.messages) == 1
+    until(lambda: len(customer.messages) == 1)
     assert not spilled()
