@@ -171,12 +171,13 @@ LEAST_VOTES_1H = 1_000
 REPORTER_VOTES_1H = 10_000
 
 
-def heed(reporter_votes_1h: int, usual_votes_1h: float) -> Decision[Heed]:
+def heed(reporter_votes_1h: int, usual_votes_1h: float, cap: int | None = None) -> Decision[Heed]:
     """Decide whether a reporter's next vote counts or waits for staff: a stolen key floods.
 
-    Ten times the usual is a flood from LEAST_VOTES_1H on; more than REPORTER_VOTES_1H always is.
+    Ten times the usual is a flood from LEAST_VOTES_1H on; more than REPORTER_VOTES_1H always is. A `cap` that
+    staff set for a reporter holds instead.
     """
-    limit = min(max(LEAST_VOTES_1H, int(usual_votes_1h * 10)), REPORTER_VOTES_1H)
+    limit = min(max(LEAST_VOTES_1H, int(usual_votes_1h * 10)), REPORTER_VOTES_1H) if cap is None else cap
     numbers = {"votes_1h": reporter_votes_1h, "usual_votes_1h": usual_votes_1h, "limit": limit}
     if reporter_votes_1h <= limit:
         return Decision(Heed.COUNT, "", numbers)

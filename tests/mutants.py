@@ -94,7 +94,11 @@ class _Swapped(MetaPathFinder, Loader):
     def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
         """Return our own spec for that module."""
         del path, target
-        return ModuleSpec(name, self, origin=str(self._path)) if name == self._name else None
+        if name != self._name:
+            return None
+        spec = ModuleSpec(name, self, origin=str(self._path.resolve()))
+        spec.has_location = True  # modules read files beside themselves
+        return spec
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the changed code."""

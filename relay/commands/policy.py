@@ -95,9 +95,7 @@ def what_was_observed(context: Context, days: int, customer: str | None, as_json
         click.echo(login)
         for item in would:
             span = f"{item['first'][:16]} to {item['last'][:16]}"
-            click.echo(
-                f"  {item['action']:<12} {item['by']}, {item['times']} times, {span}: {item['reason']}"
-            )
+            click.echo(f"  {item['action']:<12} {item['by']}, {item['times']} x, {span}: {item['reason']}")
     if not as_json:
         click.echo(f"{len({one.account_id for one in found})} accounts in {days} days")
 

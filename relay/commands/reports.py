@@ -75,6 +75,21 @@ def reporter() -> None:
     """Who may report, how it proves itself, and which recipient domains it speaks for."""
 
 
+_trust = click.option(
+    "--trust",
+    type=click.Choice(["full", "watch"]),
+    default="full",
+    show_default=True,
+    help="watch: its complaints are grade B until you trust it.",
+)
+_cap = click.option(
+    "--cap",
+    type=click.IntRange(1, 1_000_000),
+    default=None,
+    help="Votes an hour that count at most; else ten times its usual. Staff hear of more.",
+)
+
+
 @reporter.command("add")
 @click.argument("domain")
 @click.option(
@@ -90,17 +105,42 @@ def reporter() -> None:
     default=None,
     help="Pin its public key (PEM or the p= value); else DNS is asked.",
 )
+@_trust
+@_cap
 @pass_context
 @reporting_errors
-def add_reporter(context: Context, domain: str, covers: tuple[str, ...], dkim_key: Path | None) -> None:
+def add_reporter(
+    context: Context,
+    domain: str,
+    covers: tuple[str, ...],
+    dkim_key: Path | None,
+    trust: str,
+    cap: int | None,
+) -> None:
     """List a reporter: complaints that DOMAIN signs count as grade A."""
     key = signing.public_key(dkim_key.read_bytes()) if dkim_key else None
+    watched = trust == "watch"
     with context.begin() as tx:
-        reporters.add(tx, clock.now(), domain, covers=covers, dkim_key=key)
-        audited(tx, "reporter added", f"reporter {domain}", covers=covers, pinned=key is not None)
+        reporters.add(tx, clock.now(), domain, covers=covers, dkim_key=key, watched=watched, cap=cap)
+        facts = {"covers": covers, "pinned": key is not None, "trust": trust, "cap": cap}
+        audited(tx, "reporter added", f"reporter {domain}", **facts)
     click.echo(
         f"reporter {domain} covers {', '.join(covers)}" + (", key pinned" if key else ", key from DNS")
     )
+
+
+@reporter.command("change")
+@click.argument("domain")
+@_trust
+@_cap
+@pass_context
+@reporting_errors
+def change_reporter(context: Context, domain: str, trust: str, cap: int | None) -> None:
+    """Change how far a reporter is believed from now on; votes that it gave stay."""
+    with context.begin() as tx:
+        reporters.trust(tx, clock.now(), domain, watched=trust == "watch", cap=cap)
+        audited(tx, "reporter changed", f"reporter {domain}", trust=trust, cap=cap)
+    click.echo(f"reporter {domain}: {trust}, " + (f"{cap} votes an hour" if cap else "ten times its usual"))
 
 
 @reporter.command("list")
@@ -113,11 +153,29 @@ def list_reporters(context: Context, as_json: bool) -> None:
         found = reporters.reporters(tx)
     if as_json:
         emit(
-            [{"domain": r.domain, "covers": list(r.covers), "pinned": r.dkim_key is not None} for r in found]
+            [
+                {
+                    "domain": r.domain,
+                    "covers": list(r.covers),
+                    "pinned": r.dkim_key is not None,
+                    "trust": "watch" if r.watched else "full",
+                    "cap": r.cap,
+                }
+                for r in found
+            ]
         )
         return
-    rows = [(r.domain, " ".join(r.covers), "pinned" if r.dkim_key else "DNS") for r in found]
-    click.echo("\n".join(table(rows, ("domain", "covers", "key"))))
+    rows = [
+        (
+            r.domain,
+            " ".join(r.covers),
+            "pinned" if r.dkim_key else "DNS",
+            "watch" if r.watched else "full",
+            str(r.cap or "-"),
+        )
+        for r in found
+    ]
+    click.echo("\n".join(table(rows, ("domain", "covers", "key", "trust", "cap"))))
 
 
 @reporter.command("remove")

@@ -4,6 +4,7 @@
 |------------------------|---------------------------|----------------------|-------|----------------|
 | complaint              | yes                       | listed, aligned DKIM | A     | vote in rates  |
 | complaint              | yes                       | staff vouch for it   | A     | vote in rates  |
+| complaint              | yes                       | listed, but watched  | B     | absolute count |
 | complaint              | yes                       | anybody else         | B     | absolute count |
 | complaint              | yes, sent to none of its  | listed               | B     | absolute count |
 | not-spam               | yes                       | as above             | A, B  | takes it back  |
@@ -66,6 +67,10 @@ class Witness:
     vouched: bool = False
     #: the listed reporter's covered recipient domains, hashed for the account's customer; empty if not listed
     covers: frozenset[bytes] = frozenset()
+    #: a listed reporter that proved itself, and whom staff only watch as yet
+    watched: bool = False
+    #: votes an hour, beyond which staff look first; None: the usual rule
+    cap: int | None = None
 
     @property
     def trusted(self) -> bool:
@@ -186,6 +191,8 @@ def _effect(feedback_type: str) -> Effect:
 def _graded(claim: Claim, sent: Sent, effect: Effect) -> Attribution:
     witness = claim.witness
     grade, why = Grade.B, "our token, but no authenticated, listed reporter"
+    if witness.watched:
+        why = f"our token and {witness.reporter}, which is only watched as yet"
     if witness.trusted:
         grade = Grade.A
         why = "our token and " + (

@@ -270,7 +270,7 @@ class Intake:
         if result.grade is not Grade.A or result.effect is not Effect.VOTE or not witness.authentic:
             return False
         next_vote = complaints.counted_of(tx, now, witness.reporter) + 1
-        return heed(next_vote, self._usual(tx, now, witness.reporter)).action is Heed.REVIEW
+        return heed(next_vote, self._usual(tx, now, witness.reporter), witness.cap).action is Heed.REVIEW
 
     def _usual(self, tx: Connection, now: datetime, reporter: str) -> float:
         """Return a reporter's votes an hour over the last week, counted anew every ten minutes."""
@@ -293,7 +293,11 @@ class Intake:
             covered = claimed.covers if claimed else ()
             covers = frozenset(self._keyring.domain_hash(customer, domain) for domain in covered)
         reporter = claimed.domain if claimed else received.report.reporter
-        seen = Witness(reporter or received.vouched_by, checked.proven, received.trusted, covers)
+        watched = checked.proven and claimed is not None and claimed.watched
+        seen = Witness(
+            reporter or received.vouched_by, checked.proven and not watched, received.trusted, covers,
+            watched=watched, cap=claimed.cap if claimed else None,
+        )  # fmt: skip
         claim = Claim(
             received.report,
             sent,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from relay.clock import micros, moment
@@ -29,33 +29,52 @@ class Reporter:
     #: the pinned public key (base64, the p= of its DNS record); None: DNS is asked
     dkim_key: str | None
     added_at: datetime
+    #: its complaints are grade B: staff look whether it is to be believed
+    watched: bool = False
+    #: votes an hour, beyond which staff look first; None: ten times its usual
+    cap: int | None = None
 
 
 def _plain(domain: str) -> str:
     return domain.strip().rstrip(".").lower()
 
 
-def _value(row: Row[Any, Any, Any, Any]) -> Reporter:
-    return Reporter(row[0], tuple(row[1]), row[2], moment(row[3]))
+def _value(row: Row[Any]) -> Reporter:
+    return Reporter(row.domain, tuple(row.covers), row.dkim_key, moment(row.added_us), row.watched, row.cap)
 
 
-_columns = (_reporter.c.domain, _reporter.c.covers, _reporter.c.dkim_key, _reporter.c.added_us)
+_columns = tuple(_reporter.c)
 #: asked with every report that comes in: built once
 _ALL = select(*_columns).order_by(_reporter.c.domain)
 
 
-def add(
-    tx: Connection, now: datetime, domain: str, *, covers: Sequence[str], dkim_key: str | None = None
+def add(  # noqa: PLR0913 - one argument a fact
+    tx: Connection,
+    now: datetime,
+    domain: str,
+    *,
+    covers: Sequence[str],
+    dkim_key: str | None = None,
+    watched: bool = False,
+    cap: int | None = None,
 ) -> Reporter:
     """List a reporter; Conflict if it is listed."""
     covered = [_plain(name) for name in covers]
     try:
         values = {"domain": _plain(domain), "covers": covered, "dkim_key": dkim_key, "added_us": micros(now)}
-        tx.execute(insert(_reporter).values(values))
+        tx.execute(insert(_reporter).values(**values, watched=watched, cap=cap))
     except IntegrityError:
         raise Conflict(f"reporter {domain} is listed already") from None
     changes.note(tx, now, changes.REPORTER, _plain(domain))
-    return Reporter(_plain(domain), tuple(covered), dkim_key, now)
+    return Reporter(_plain(domain), tuple(covered), dkim_key, now, watched, cap)
+
+
+def trust(tx: Connection, now: datetime, domain: str, *, watched: bool, cap: int | None) -> None:
+    """Change how far a reporter is believed from now on; votes that it gave stay. NotFound."""
+    changed = update(_reporter).where(_reporter.c.domain == _plain(domain)).values(watched=watched, cap=cap)
+    if not tx.execute(changed).rowcount:
+        raise NotFound(f"there is no reporter {domain}")
+    changes.note(tx, now, changes.REPORTER, _plain(domain))
 
 
 def remove(tx: Connection, now: datetime, domain: str) -> None:

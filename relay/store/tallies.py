@@ -62,6 +62,7 @@ def covered_hashes(tx: Connection, keyring: Keyring, customer_id: int) -> dict[s
     return {
         one.domain: frozenset(keyring.domain_hash(customer_id, domain) for domain in one.covers)
         for one in reporters.reporters(tx)
+        if not one.watched
     }
 
 

@@ -196,3 +196,9 @@ def test_of_two_reporters_of_one_vote_the_first_by_name_stands_in_any_order() ->
             cohorts.voted(vote(reporter=reporter))
         cohorts.voted(vote("n", reporter="a"))
         assert (cohorts.numbers(NOW)["votes"], cohorts.numbers(NOW)["reporters"]) == (2, 1), order
+
+
+@pytest.mark.parametrize(("votes_1h", "expected"), [(3, Heed.COUNT), (4, Heed.REVIEW)])
+def test_a_cap_that_staff_set_for_a_reporter_holds_instead(votes_1h: int, expected: Heed) -> None:
+    assert heed(votes_1h, 10_000.0, 3).action is expected
+    assert heed(votes_1h, 0.0, 3).numbers["limit"] == 3

@@ -8,7 +8,7 @@ import pytest
 
 from policies import ladder as ladders
 from policies.ladder import LadderError, judge, parse
-from policies.rungs import STRICTNESS
+from policies.rungs import STANDING, STRICTNESS
 from policies.standing import StandingNow
 from policies.tally import Tally
 
@@ -214,3 +214,16 @@ def test_a_condition_has_a_thousand_characters_at_most(length: int, *, taken: bo
         assert parse(text).rungs[0].when.text == condition
     else:
         assert any("longer than 1000 characters" in one for one in faults(text))
+
+
+def test_a_step_stores_the_numbers_that_it_looks_at_and_no_others() -> None:
+    [off] = [one for one in SHIPPED.rungs if one.name == "complaints_off"]
+    assert off.definitions == ("complaint_rate_999",)
+    assert off.inputs == ("votes", "relayed_to_reporters", "reporters", "automatic_returns_30d")
+
+
+def test_what_nobody_says_of_a_standing_is_that_of_a_newcomer() -> None:
+    assert STANDING == {
+        "state": "active", "automatic_returns_30d": 0, "klass": "app", "half_open": False,
+        "credential_blocked": False,
+    }  # fmt: skip

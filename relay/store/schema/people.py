@@ -88,6 +88,10 @@ reporter = Table(
     Column("domain", Words, primary_key=True),
     structure("covers", "[]"),
     Column("dkim_key", Words),
+    # its reports are grade B until staff trust it
+    Column("watched", Boolean, nullable=False, server_default=false()),
+    # votes an hour, beyond which staff look first; none: ten times its usual
+    Column("cap", BigInteger),
     moment("added_us"),
 )
 

@@ -126,6 +126,6 @@ def test_what_only_observed_customers_were_spared_is_told_by_account(folder: Pat
         "3 in 1h",
     )
     text = run(folder, "observed", "--customer", "acme").output
-    assert "wait         clause 2.1, 1 times" in text
+    assert "wait         clause 2.1, 1 x" in text
     assert text.splitlines()[-1] == "1 accounts in 7 days"
     assert run(folder, "observed", "--customer", "nobody").exit_code == 1

@@ -377,3 +377,22 @@ async def test_each_look_at_a_waiting_report_and_its_end_are_on_record(scene: Sc
         assert [(e.action, e.reason) for e in audit.entries(tx)] == [
             ("feedback.drop", "case 7"), ("feedback.look", "case 7"),
         ]  # fmt: skip
+
+
+async def test_a_reporter_that_is_only_watched_is_grade_b_and_divides_nothing(scene: Scene) -> None:
+    sent = scene.send_all([("ann@a.example",)] * 4)
+    with scene.store.begin() as tx:
+        reporters.trust(tx, scene.now, "loop.example", watched=True, cap=None)
+    outcome = await scene.take(arf(sent[0]))
+    assert (outcome.grade, outcome.why) == (
+        Grade.B,
+        "our token and loop.example, which is only watched as yet",
+    )
+    assert (scene.tally().votes, scene.tally().grade_b, scene.tally().relayed_to_reporters) == (0, 1, 0)
+    with scene.store.begin() as tx:
+        reporters.trust(tx, scene.now, "loop.example", watched=False, cap=2)
+    grades = [(await scene.take(arf(one))).grade for one in sent]
+    assert grades == [Grade.A, Grade.A, Grade.B, Grade.B], "two an hour, then staff look"
+    assert (scene.tally().votes, scene.tally().relayed_to_reporters) == (2, 4)
+    with scene.store.begin() as tx, pytest.raises(NotFound):
+        reporters.trust(tx, scene.now, "nobody.example", watched=False, cap=2)

@@ -352,6 +352,8 @@ def upgrade() -> None:
         sa.Column("domain", sa.Text(), nullable=False),
         sa.Column("covers", sa.JSON(), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("dkim_key", sa.Text(), nullable=True),
+        sa.Column("watched", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("cap", sa.BigInteger(), nullable=True),
         sa.Column("added_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("domain", name=op.f("pk_reporter")),
     )
