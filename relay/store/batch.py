@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from relay.store.engine import Store
 
 T = TypeVar("T")
-#: A row waits this long for others.
-BATCH_SECONDS = 0.05
 #: While the store cannot be written, so many of the newest rows are kept.
 KEPT_ROWS = 10_000
 _log = logging.getLogger("gatepost.store")
@@ -47,20 +44,19 @@ class Batch(Generic[T]):
         self._again = again
         self._rows: list[T] = []
         self._kept: deque[T] = deque(maxlen=KEPT_ROWS)
-        self._timer: asyncio.TimerHandle | None = None
+        self._due = False
         store.before_close(self.flush)
 
     def add(self, row: T) -> None:
         """Queue a row; it is committed within about 100 ms."""
         self._rows.append(row)
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(BATCH_SECONDS, self.flush)
+        if not self._due:
+            self._due = True
+            self._store.soon(self.flush)
 
     def flush(self) -> None:
         """Hand over what waits, now."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._due = False
         again = [self._kept.popleft() for _ in range(len(self._kept))] if self._store.healthy else []
         rows, self._rows = self._rows, []
         if again:

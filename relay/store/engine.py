@@ -24,6 +24,8 @@ T = TypeVar("T")
 #: Nobody waits longer for the store than this: SMTP answers 451 then.
 WAIT_SECONDS = 2 * LOCK_SECONDS
 READERS = 4
+#: What nobody waits for waits this long for others, so that all of it shares one commit.
+SOON_SECONDS = 0.05
 
 
 class Store:
@@ -46,6 +48,7 @@ class Store:
         self._urgent = ThreadPoolExecutor(1, "gatepost-store-urgent")
         self._closed = False
         self._closing: list[Callable[[], object]] = []
+        self._soon: list[Callable[[], object]] = []
 
     def migrate(self) -> None:
         """Bring the tables to this version; StoreError if a newer one made them. Safe at once."""
@@ -98,6 +101,17 @@ class Store:
         With `lost`, a StoreError calls that instead, in the writer's thread: to keep what can be tried again.
         """
         self._writer.put(work, waited_for=False, lost=lost)
+
+    def soon(self, hand_over: Callable[[], object]) -> None:
+        """Call this in a moment, together with all others who asked meanwhile; from the event loop."""
+        self._soon.append(hand_over)
+        if len(self._soon) == 1:
+            asyncio.get_running_loop().call_later(SOON_SECONDS, self._hand_over)
+
+    def _hand_over(self) -> None:
+        waiting, self._soon = self._soon, []
+        for hand_over in waiting:
+            hand_over()
 
     def before_close(self, hand_over: Callable[[], object]) -> None:
         """Call this first of all when the store closes, so that what it still holds is committed."""
