@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 PUBLISH_SECONDS = 1.0
 #: A file that nobody renewed belongs to a process that is gone.
 STALE_SECONDS = 10.0
-#: Of these the worst process counts, not the sum.
-_MINIMUM = frozenset({"gatepost_config_reload_ok"})
+#: Of these the worst process counts, not the sum: a switch is on when all processes know it.
+_MINIMUM = frozenset({"gatepost_config_reload_ok", "gatepost_switch"})
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 

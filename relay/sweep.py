@@ -51,9 +51,10 @@ class SwitchWatch(Switches):
         with self._store.read() as tx:
             found = switched_on(tx, clock.now())
         self.take(found)
-        for name in Name if self._tells else ():
+        for name in Name:
             one = next((one for one in found if one.name is name), None)
-            if (one is not None) != (name in self._told):
+            self._metrics.switches.labels(str(name)).set(1 if one else 0)
+            if self._tells and (one is not None) != (name in self._told):
                 self._told ^= {name}
                 facts = (one.until.isoformat(), one.set_by, one.reason) if one else ("", "", "")
                 self._metrics.emit(SwitchTurned(str(name), one is not None, *facts))

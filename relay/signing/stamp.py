@@ -91,32 +91,30 @@ class Stamper:
         start = _header_start(mail)
         if start < 0:
             # A first line that is no field would continue our own header (CASES FR-48): it becomes text.
-            signed = self._signatures(mail, account, ours, raw, now)
+            signed = self._signatures(self._signers_of(mail, account), ours, raw, now)
             return [received + signed + top + b"\r\n", raw]
         cuts: list[tuple[int, int]] = []
-        covered = ours
+        covered, signers = ours, self._signers_of(mail, account)
         for field in mail.fields:
             if field.lower.startswith(_SUSPECTS) and self._is_ours(field.lower, field.value):
                 cuts.append((field.start, field.end))
-            elif field.lower in _COVERED:
+            elif signers and field.lower in _COVERED:
                 covered.append(raw[field.start : field.end])
-        signatures = self._signatures(mail, account, covered, memoryview(raw)[mail.body_start :], now)
+        signatures = self._signatures(signers, covered, memoryview(raw)[mail.body_start :], now)
         kept = _without(cuts, start, len(raw))
         return [raw[:start] + received + signatures + top, *(raw[a:b] for a, b in kept)]
 
+    @staticmethod
     def _signatures(
-        self,
-        mail: Mail,
-        account: Account,
-        covered: list[bytes],
-        body: bytes | memoryview,
-        now: datetime,
+        signers: list[Signer], covered: list[bytes], body: bytes | memoryview, now: datetime
     ) -> bytes:
-        signers = self._signers(account, mail.from_[0].domain if len(mail.from_) == 1 else "")
         if not signers:
             return b""
         selection, hashed = Selection.of(_named(covered)), body_hash(bytes(body))
         return b"".join(signer.signature(selection, hashed, now) for signer in signers)
+
+    def _signers_of(self, mail: Mail, account: Account) -> list[Signer]:
+        return self._signers(account, mail.from_[0].domain if len(mail.from_) == 1 else "")
 
     def _signers(self, account: Account, domain: str) -> list[Signer]:
         """Return who signs mail of an author domain: the provider, and the domain where we have its key."""
