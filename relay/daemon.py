@@ -8,14 +8,13 @@ import json
 import signal
 import socket
 import sys
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from relay import building, clock, collector, scrape, screens, sweep
+from relay import building, clock, collector, scrape, screens, supervision, sweep
 from relay import config as configuration
 from relay.authentication import Authentication
 from relay.binding import address_of, bind
@@ -216,26 +215,14 @@ class Daemon:
             yield sweep.decide_forever(parts.intake, parts.metrics)
             yield tell_forever(lambda: parts.noticer, parts.metrics)
             yield sweep.purge_forever(parts.store, lambda: parts.config, parts.metrics)
+            yield sweep.look_forever(lambda: parts.config, parts.metrics)
         else:
-            yield self._publish_forever()
+            folder = building.run_folder(parts.config)
+            yield scrape.publish_forever(folder, self.role.number, parts.metrics.render)
         if self.role.supervised:
-            yield self._end_with_supervisor()
-
-    async def _publish_forever(self) -> None:
-        folder = building.run_folder(self.parts.config)
-        path = folder / f"edge-{self.role.number}.prom"
-        while True:
-            with suppress(OSError):  # a full disk costs numbers, not mail
-                scrape.publish(path, self.parts.metrics.render())
-            await asyncio.sleep(scrape.PUBLISH_SECONDS)
-
-    async def _end_with_supervisor(self) -> None:
-        reader = asyncio.StreamReader()
-        await asyncio.get_running_loop().connect_read_pipe(
-            lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
-        )
-        await reader.read()
-        self._stop.set()
+            yield supervision.end_with_supervisor(self._stop)
+        else:
+            yield supervision.keep_telling()
 
     def _render(self) -> bytes:
         """Return the numbers of this process and of the edges that it controls."""
@@ -290,6 +277,7 @@ class Daemon:
         listeners = {name: address_of(listening) for name, listening in sockets.items()}
         sys.stdout.write(json.dumps({"event": "ready", "listeners": listeners}) + "\n")
         sys.stdout.flush()
+        self._tell(supervision.READY)
         self.parts.metrics.emit(Lifecycle("ready"))
         self._caution()
 
@@ -319,7 +307,12 @@ class Daemon:
         draining = self._stop.is_set()
         return healthy and not draining, {"store": healthy, "draining": draining}
 
+    def _tell(self, state: str) -> None:
+        if not self.role.supervised:  # of several processes the supervisor tells systemd
+            supervision.tell(state)
+
     async def _drain(self) -> None:
+        self._tell(supervision.STOPPING)
         self.parts.metrics.emit(Lifecycle("draining"))
         await asyncio.gather(*(listener.drain(DRAIN_SECONDS) for listener in self.listeners))
         if self._http:
@@ -327,9 +320,14 @@ class Daemon:
 
     def reload(self) -> None:
         """Read the configuration again; whatever is wrong with it, the old one stays, whole."""
+        self._tell(supervision.reloading())
+        self._take(self.path)
+        self._tell(supervision.READY)
+
+    def _take(self, path: Path) -> None:
         parts = self.parts
         try:
-            config = configuration.load(self.path)
+            config = configuration.load(path)
             changed = [name for name in NEED_RESTART if getattr(config, name) != getattr(parts.config, name)]
             if changed:
                 raise ConfigError(
@@ -379,6 +377,7 @@ def run(path: Path, config: Config) -> int:
     listeners = config.listeners
     names = ("submission", "submissions", "feedback", "http")
     sockets = {name: bind(address) for name in names if (address := getattr(listeners, name))}
+    scrape.forget_deaths(config.path(Path("run")))
     try:
         return run_with(path, config, sockets, Role())
     except (ConfigError, StoreError):

@@ -44,6 +44,7 @@ from relay.events import (
     SwitchTurned,
     UpstreamFailed,
 )
+from relay.premises import FOLDERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from relay.log import Log
+    from relay.premises import Premises
 
 ACTIONS = ("deliver", "tag", "hold", "refuse", "defer")
 OUTCOMES = ("forwarded", "queued", "held", "refused", "deferred")
@@ -109,6 +111,39 @@ class Handled(Collector):
                 (stage,), list(zip(bounds, accumulate(spans), strict=True)), self._seconds[stage]
             )
         yield stages
+
+
+class Node:
+    """What a node may run out of, and when it started."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.certificate = Gauge(
+            "gatepost_certificate_expiry_timestamp_seconds",
+            "When the certificate of the doors ends, since 1970; 0 if it cannot be read.",
+            registry=registry,
+        )
+        self.disk_free = Gauge(
+            "gatepost_disk_free_bytes", "Room on the disks of store and outbox.", ["folder"],
+            registry=registry,
+        )  # fmt: skip
+        self.disk_size = Gauge(
+            "gatepost_disk_size_bytes", "Size of these disks.", ["folder"], registry=registry
+        )
+        self.started = Gauge(
+            "gatepost_start_timestamp_seconds", "When this node's control process started, since 1970.",
+            registry=registry,
+        )  # fmt: skip
+        for folder in FOLDERS:
+            self.disk_free.labels(folder)
+            self.disk_size.labels(folder)
+
+    def note(self, found: Premises) -> None:
+        """Show what the node may run out of."""
+        ends_at = found.certificate_ends_at
+        self.certificate.set(ends_at.timestamp() if ends_at else 0)
+        for folder, room in found.rooms.items():
+            self.disk_free.labels(folder).set(room.free_bytes)
+            self.disk_size.labels(folder).set(room.size_bytes)
 
 
 class Metrics:
@@ -202,6 +237,9 @@ class Metrics:
             "gatepost_standing_propagation_seconds", "From a change of standing to this process knowing it.",
             buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5), registry=self.registry,
         )  # fmt: skip
+        self.node = Node(self.registry)
+        # counted by the supervisor, which leaves a file (relay.scrape)
+        Counter("gatepost_worker_deaths", "Worker processes that ended unasked.", registry=self.registry)
         self.reload_ok.set(1)
         for why in REFUSALS:
             self.refusals.labels(why)

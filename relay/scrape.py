@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,12 +13,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 PUBLISH_SECONDS = 1.0
 #: A file that nobody renewed belongs to a process that is gone.
 STALE_SECONDS = 10.0
+_SUPERVISOR = "supervisor.prom"
 #: Of these the worst process counts, not the sum: a switch is on when all processes know it.
 _MINIMUM = frozenset({"gatepost_config_reload_ok", "gatepost_switch"})
 
@@ -30,10 +33,36 @@ def publish(path: Path, text: bytes) -> None:
     part.rename(path)
 
 
+async def publish_forever(folder: Path, number: int, render: Callable[[], bytes]) -> None:
+    """Leave the numbers of an edge, again and again."""
+    while True:
+        with suppress(OSError):  # a full disk costs numbers, not mail
+            publish(folder / f"edge-{number}.prom", render())
+        await asyncio.sleep(PUBLISH_SECONDS)
+
+
+def publish_deaths(folder: Path, deaths: int) -> None:
+    """Leave how many workers ended unasked: the supervisor serves no page. Never fails."""
+    family = "gatepost_worker_deaths_total"
+    text = (
+        f"# HELP {family} Worker processes that ended unasked.\n# TYPE {family} counter\n{family} {deaths}\n"
+    )
+    with suppress(OSError):  # a full disk costs a number
+        publish(folder / _SUPERVISOR, text.encode())
+
+
+def forget_deaths(folder: Path) -> None:
+    """Take the supervisor's numbers away: there is none any more."""
+    with suppress(OSError):
+        (folder / _SUPERVISOR).unlink(missing_ok=True)
+
+
 def published(folder: Path) -> list[bytes]:
-    """Return the numbers that living edge processes left."""
+    """Return the numbers that living edge processes left, and the supervisor's."""
     now = time.time()  # noqa: TID251 - compared with file times
     texts = []
+    with suppress(OSError):
+        texts.append((folder / _SUPERVISOR).read_bytes())
     for path in sorted(folder.glob("edge-*.prom")):
         try:
             if now - path.stat().st_mtime < STALE_SECONDS:

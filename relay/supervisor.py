@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from relay import clock
+from relay import building, clock, scrape, supervision
 from relay.binding import address_of, bind
 from relay.errors import RelayError
 from relay.log import Log
@@ -64,6 +64,7 @@ class Supervisor:
         self._workers: list[Worker] = []
         #: what the workers tell each other about clients (relay.smtp.board)
         self._board = os.memfd_create("gatepost-board")
+        self._deaths = 0
 
     def bind_all(self) -> dict[str, socket.socket]:
         """Bind every listener; RelayError if one cannot be had. Returns one socket of each."""
@@ -88,12 +89,14 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._tell, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         bound = self.bind_all()
+        self._publish()
         async with asyncio.TaskGroup() as tasks:
             keepers = [tasks.create_task(self._keep(worker)) for worker in self._workers]
             waits = tasks.create_task(self._all_ready())
             stopped = tasks.create_task(self._stopping.wait())
+            alive = tasks.create_task(supervision.keep_telling())
             await asyncio.wait(
                 [asyncio.ensure_future(waits), stopped],
                 timeout=READY_SECONDS,
@@ -103,12 +106,15 @@ class Supervisor:
                 listeners = {name: address_of(listening) for name, listening in bound.items()}
                 sys.stdout.write(json.dumps({"event": "ready", "listeners": listeners}) + "\n")
                 sys.stdout.flush()
+                supervision.tell(supervision.READY)
                 await stopped
             else:
                 waits.cancel()
                 self._stopping.set()
+            supervision.tell(supervision.STOPPING)
             self._tell(signal.SIGTERM)
             await asyncio.wait(keepers, timeout=STOP_SECONDS)
+            alive.cancel()
             for worker in self._workers:
                 if worker.process is not None and worker.process.returncode is None:
                     worker.process.kill()
@@ -117,6 +123,15 @@ class Supervisor:
     async def _all_ready(self) -> None:
         for worker in self._workers:
             await worker.ready.wait()
+
+    def _reload(self) -> None:
+        """Let the workers read the configuration again; each says for itself whether it took it."""
+        supervision.tell(supervision.reloading())
+        self._tell(signal.SIGHUP)
+        supervision.tell(supervision.READY)
+
+    def _publish(self) -> None:
+        scrape.publish_deaths(building.run_folder(self._config), self._deaths)
 
     def _tell(self, number: signal.Signals) -> None:
         for worker in self._workers:
@@ -133,6 +148,8 @@ class Supervisor:
                 return
             lived = clock.monotonic() - started
             pause = FIRST_PAUSE_SECONDS if lived > HEALTHY_SECONDS else min(pause * 2, LONGEST_PAUSE_SECONDS)
+            self._deaths += 1
+            self._publish()
             code = worker.process.returncode if worker.process else None
             self._log.line(
                 "error", {"event": "worker_died", "worker": f"{worker.role} {worker.number}", "code": code}

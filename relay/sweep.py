@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from relay import clock
+from relay import clock, premises
 from relay.errors import StoreError
 from relay.events import SwitchTurned
 from relay.store import retention
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DECIDE_SECONDS = 0.25
 PURGE_SECONDS = 3600
+LOOK_SECONDS = 30.0
 #: So often the ends of brake and bypass are noticed; that they end then, nobody has to notice.
 SWITCH_SECONDS = 10.0
 LEARN_SECONDS = 1.0
@@ -90,6 +91,17 @@ async def purge_forever(store: Store, config: Callable[[], Config], metrics: Met
         except Exception as error:  # noqa: BLE001 - a bug here ends nothing else
             metrics.bug("retention", error)
         await asyncio.sleep(PURGE_SECONDS)
+
+
+async def look_forever(config: Callable[[], Config], metrics: Metrics) -> None:
+    """Show what this node may run out of: its certificate's days, its disks' room."""
+    metrics.node.started.set(clock.now().timestamp())
+    while True:
+        try:
+            metrics.node.note(await asyncio.to_thread(premises.look, config()))
+        except Exception as error:  # noqa: BLE001 - as above
+            metrics.bug("premises", error)
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def learn_forever(pipeline: Pipeline, metrics: Metrics) -> None:

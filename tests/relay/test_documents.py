@@ -75,7 +75,9 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 
 
 def test_alerts_and_dashboard_ask_for_families_that_exist() -> None:
-    scrape = Metrics(Log("error")).render().decode()
+    metrics = Metrics(Log("error"))
+    metrics.expect_scanners(["one"])
+    scrape = metrics.render().decode()
     families = set(re.findall(r"^(gatepost_\w+?)(?:\{| )", scrape, re.MULTILINE))
     for file in (RULES, DASHBOARD):
         asked = set(re.findall(r"gatepost_\w+", file.read_text("utf-8")))
@@ -103,3 +105,19 @@ def test_prometheus_takes_the_rules() -> None:
         [promtool, "check", "rules", str(RULES)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_systemd_takes_the_unit_and_finds_it_well_shut(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("systemd-analyze is not installed (Debian: apt-get install systemd)")
+    unit = tmp_path / "gatepost.service"
+    text = (ROOT / "deploy/systemd/gatepost.service").read_text("utf-8")
+    unit.write_text(text.replace("/opt/gatepost/.venv/bin/gatepost", "/bin/true"), "utf-8")
+    verified = subprocess.run([analyze, "verify", str(unit)], capture_output=True, text=True, check=False)
+    assert "gatepost.service" not in verified.stderr
+    command = [analyze, "security", "--offline=true", "--threshold=20", str(unit)]
+    rated = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "unrecognized option" in rated.stderr:
+        pytest.skip("this systemd-analyze rates no files")
+    assert rated.returncode == 0, rated.stdout[-300:]

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import smtplib
+import socket
 import subprocess
 import time
 import urllib.request
@@ -62,11 +63,15 @@ def test_mail_goes_through_every_worker_and_the_numbers_add_up(
 
 
 def forwarded(relay: Relay) -> float:
+    return counted(relay, 'gatepost_messages_total{action="deliver",outcome="forwarded"}')
+
+
+def counted(relay: Relay, sample: str) -> float:
     host, port = relay.address("http")
     with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    sample = 'gatepost_messages_total{action="deliver",outcome="forwarded"} '
-    return float(next(line for line in text.splitlines() if line.startswith(sample)).removeprefix(sample))
+    lines = [line for line in text.splitlines() if line.startswith(sample + " ")]
+    return float(lines[0].rpartition(" ")[2])
 
 
 def test_a_suspension_holds_in_every_worker_within_a_second(relay: Relay) -> None:
@@ -94,6 +99,7 @@ def test_a_killed_worker_costs_only_its_own_sessions(relay: Relay, customer: Cus
     victim = edges(relay)[0]
     os.kill(victim, signal.SIGKILL)
     until(lambda: len(edges(relay)) == 2 and victim not in edges(relay))
+    assert counted(relay, "gatepost_worker_deaths_total") >= 1
     alive = 0
     for client in clients:
         try:
@@ -167,3 +173,21 @@ def wrong(relay: Relay, password: str) -> int:
         client.ehlo()
         token = base64.b64encode(f"\0nobody@acme.example\0{password}".encode()).decode()
         return client.docmd("AUTH PLAIN", token)[0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_systemd_hears_when_mail_is_taken_and_when_no_more(tmp_path: Path, workers: int) -> None:
+    with Relay(tmp_path) as relay, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(60)
+        relay.environment["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        relay.init()
+        relay.config.write_text(relay.config.read_text().replace("workers = 1 ", f"workers = {workers} "))
+        relay.start()
+        assert systemd.recv(200) == b"READY=1"
+        assert relay.process is not None
+        relay.process.send_signal(signal.SIGHUP)
+        assert systemd.recv(200).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert systemd.recv(200) == b"READY=1"
+        assert relay.stop() == 0
+        assert systemd.recv(200) == b"STOPPING=1"
