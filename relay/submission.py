@@ -215,6 +215,9 @@ class SubmissionDoor:
             if refusal := await self.gate.admit(transaction, people):
                 return refusal
             reply = await self.pipeline.receive(session, transaction, content)
+            if len(people) == 1 and is_unknown(reply.code, reply.status, reply.text):
+                account, now = transaction.account, clock.now()
+                self.recipients.tried(account, people[0], now, unknown=True, again=True)
         except (StoreError, ConfigError) as error:
             return self._local_problem(error)
         else:

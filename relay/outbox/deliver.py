@@ -21,7 +21,7 @@ from relay.events import DeliveryTried
 from relay.model import Mode
 from relay.model import State as Standing
 from relay.outbox.attempt import Outcome, attempt
-from relay.outbox.envelope import WaitingEnvelope
+from relay.outbox.envelope import Fate, WaitingEnvelope
 from relay.outbox.leases import Leases
 from relay.outbox.ledger import STAYS
 from relay.outbox.parcel import Screened, Why
@@ -30,6 +30,7 @@ from relay.outbox.spool import BodyLost
 from relay.store import accounts, paces
 from relay.store import outbox as rows
 from relay.store.outbox import URGENT, Due, Row, State
+from relay.store.recipients import Gone, gone, is_unknown
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -325,6 +326,7 @@ class Deliverer:
             self.servers.answered(row.server_id)
         self.possible_duplicates += outcome.in_doubt
         await self.ledger.record(row, envelope, body, outcome)
+        self._note_gone(row, outcome)
         self._emit(row, account.login, outcome, clock.monotonic() - started)
 
     async def _screened(
@@ -345,6 +347,19 @@ class Deliverer:
                 outcome = Outcome(envelope.waiting, last=judged.reason or "not screened")
                 await self.ledger.record(row, envelope, body, outcome)
         return None
+
+    def _note_gone(self, row: Row, outcome: Outcome) -> None:
+        """Count recipients that the server says do not exist, as its answer to a client's RCPT would be."""
+        failed = [one for one in outcome.fates if one.fate is Fate.FAILED and one.reply[:3].isdecimal()]
+        people = tuple(
+            (*self.ledger.hashes(row.customer_id, one.address), one.status)
+            for one in failed
+            if is_unknown(int(one.reply[:3]), one.status, one.reply)
+        )
+        if people and row.reason not in (Why.REPORT, Why.RETURNED):
+            said = Gone(row.account_id, row.customer_id, row.id, row.at_us, people)
+            now = self.steady.now()
+            self.store.write_later(lambda tx: gone(tx, now, said))
 
     def _emit(self, row: Row, login: str, outcome: Outcome, seconds: float) -> None:
         left = row.recipients - outcome.delivered - outcome.failed

@@ -63,6 +63,13 @@ class Ledger:
         self._ends: list[tuple[Row, asyncio.Future[bool]]] = []
         self._ending: asyncio.Task[None] | None = None
 
+    def hashes(self, customer_id: int, address: str) -> tuple[bytes, bytes]:
+        """Return the keyed hashes of an address and of its domain."""
+        domain = address.rpartition("@")[2]
+        return self.keyring.recipient_hash(customer_id, address), self.keyring.domain_hash(
+            customer_id, domain
+        )
+
     async def body(self, row: Row, sealed: bytes | None = None) -> bytes:
         """Return the body of a message, `sealed` where it was read with its row; BodyLost if it is gone."""
         if sealed is not None:

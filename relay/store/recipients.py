@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from relay.clock import micros
 from relay.model import AccountClass
-from relay.store import batch, changes, journal, suppression
+from relay.store import batch, changes, complaints, journal, suppression
 from relay.store.journal import BUCKET_US
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Tried:
     recipient_hash: bytes
     at: datetime
     unknown: bool
+    #: it was counted as tried before: at RCPT, where its server took it
+    again: bool = False
 
 
 def is_unknown(code: int, status: str, text: str) -> bool:
@@ -52,6 +54,36 @@ def is_unknown(code: int, status: str, text: str) -> bool:
     if status and status != "5.0.0":
         return status in _UNKNOWN_STATUS
     return code in (550, 551, 553) and _UNKNOWN_WORDS.search(text[:500]) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Recipients of one message, counted as relayed, that its customer's server later said do not exist."""
+
+    account_id: int
+    customer_id: int
+    message_id: str
+    sent_us: int
+    #: recipient's hash, its domain's, enhanced status
+    people: tuple[tuple[bytes, bytes, str], ...]
+
+
+def gone(tx: Connection, now: datetime, said: Gone) -> None:
+    """Count them as hard bounces and unknown recipients, each once a message."""
+    new = [
+        recipient
+        for recipient, domain, status in said.people
+        if complaints.add_bounce(
+            tx, now, message_id=said.message_id, recipient_hash=recipient, account_id=said.account_id,
+            customer_id=said.customer_id, domain_hash=domain, sent_us=said.sent_us, status=status,
+            kind="invalid recipient", permanent=True,
+        )
+    ]  # fmt: skip
+    for recipient in new:
+        suppression.note_bounce(tx, now, said.customer_id, recipient)
+    if new:
+        journal.bump(tx, said.account_id, now, "unknown_recipients", len(new))
+        changes.note(tx, now, changes.JUDGE, said.account_id)
 
 
 class Recipients:
@@ -85,11 +117,13 @@ class Recipients:
                 return kind
         return ""
 
-    def tried(self, account: Account, address: str, now: datetime, *, unknown: bool) -> None:
+    def tried(
+        self, account: Account, address: str, now: datetime, *, unknown: bool, again: bool = False
+    ) -> None:
         """Count one recipient, taken or refused by its server; committed within about 100 ms."""
         customer_id = account.customer.id
         hashed = self._keyring.recipient_hash(customer_id, address) if unknown else b""
-        self._tried.add(Tried(account.id, customer_id, hashed, now, unknown))
+        self._tried.add(Tried(account.id, customer_id, hashed, now, unknown, again))
 
     def heard(self, news: Iterable[Change]) -> None:
         """Forget the lists that changed."""
@@ -104,7 +138,7 @@ def _write(tx: Connection, rows: Sequence[Tried]) -> None:
     counts: Counter[tuple[int, int, str]] = Counter()
     for row in rows:
         bucket = micros(row.at) // BUCKET_US * BUCKET_US
-        counts[row.account_id, bucket, "attempts"] += 1
+        counts[row.account_id, bucket, "attempts"] += not row.again
         if row.unknown:
             counts[row.account_id, bucket, "unknown_recipients"] += 1
             suppression.note_bounce(tx, row.at, row.customer_id, row.recipient_hash)

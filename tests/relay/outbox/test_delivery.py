@@ -21,7 +21,7 @@ from relay.outbox.leases import Leases
 from relay.outbox.parcel import Screened
 from relay.outbox.queue import Recipient, WaitingEnvelope, Why
 from relay.outbox.spool import BodyLost
-from relay.store import changes, paces
+from relay.store import changes, journal, paces, schema
 from relay.store import outbox as rows
 from relay.store.standing import set_standing
 from relay.upstream.errors import Unreachable
@@ -537,3 +537,19 @@ async def test_unscreened_mail_may_be_held_or_refused_at_last(bench: Bench, body
     async with bench.running():
         await until(lambda: len(bench.server.messages) == 3)
     assert bench.server.messages[2].data == b"X-Stamped: yes\r\n" + body
+
+
+async def test_recipients_that_the_server_does_not_know_are_counted_as_at_rcpt(bench: Bench) -> None:
+    gone, full = b"550 5.1.1 no such user\r\n", b"552 5.2.2 mailbox full\r\n"
+    bench.server.answers["RCPT"] = [None, gone, full]
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel(BODY, "ok@x.example", "gone@x.example", "full@x.example"))
+        await until(lambda: len(bench.server.messages) == 2)
+        await bench.store.flush()
+    hashed = bench.keyring.recipient_hash(bench.account.customer.id, "gone@x.example")
+    hour_ago = clock.now() - timedelta(hours=1)
+    with bench.store.read() as tx:
+        found = tx.execute(schema.bounce.select()).mappings().all()
+        counts = journal.counts(tx, bench.account.id, ("unknown_recipients", "attempts"), hour_ago)
+    assert [(bytes(one["recipient_hash"]), one["permanent"]) for one in found] == [(hashed, True)]
+    assert counts == {"unknown_recipients": 1, "attempts": 0}

@@ -7,8 +7,8 @@ import pytest
 
 from relay.keyring import Key, Keyring
 from relay.model import AccountClass
-from relay.store import accounts, changes, journal, suppression
-from relay.store.recipients import Recipients, is_unknown
+from relay.store import accounts, changes, complaints, journal, suppression
+from relay.store.recipients import Gone, Recipients, gone, is_unknown
 from tests.relay.store.people import NOW, add_account, add_customer
 
 if TYPE_CHECKING:
@@ -80,3 +80,23 @@ async def test_complaints_hold_for_bulk_and_list_mail_alone_and_staff_clear_them
         assert suppression.clear(tx, NOW, account.customer.id, hashed) == 1
         recipients.heard(changes.since(tx, last))
     assert await recipients.suppressed(listed, ANN, NOW) == ""
+
+
+async def test_what_a_server_knows_only_at_the_dot_or_later_is_no_second_attempt(
+    store: Store, account: Account
+) -> None:
+    recipients = Recipients(store, RING)
+    recipients.tried(account, ANN, NOW, unknown=False)
+    recipients.tried(account, ANN, NOW, unknown=True, again=True)
+    recipients._tried.flush()
+    await store.write(lambda _: None)
+    said = Gone(
+        account.id, account.customer.id, "m1", 1_700_000_000_000_000, ((b"r" * 16, b"d" * 16, "5.1.1"),)
+    )
+    with store.begin() as tx:
+        gone(tx, NOW, said)
+        gone(tx, NOW, said)
+    with store.read() as tx:
+        counts = journal.counts(tx, account.id, ("attempts", "unknown_recipients"), NOW - timedelta(hours=1))
+        assert counts == {"attempts": 1, "unknown_recipients": 2}
+        assert complaints.hard_bounces(tx, account.id, NOW - timedelta(days=20_000)) == 1
