@@ -133,7 +133,7 @@ def test_hostile_words_stay_on_their_lines(address: str, reply: str, envid: str,
         (b"A: \0\r\n\tb\rc\nd\r\n\r\n", b"A: ?\r\n b?c?d\r\n"),
     ],
 )
-def test_only_the_header_comes_back(head: bytes, kept: bytes) -> None:
+def test_pr_09_only_the_header_comes_back(head: bytes, kept: bytes) -> None:
     assert bounce.header(head) == kept
 
 
