@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay import clock
-from relay.commands import standings
+from relay.commands import erasure, standings
 from relay.commands.context import (
     Context,
     audited,
@@ -210,6 +210,8 @@ def show_account(context: Context, login: str, as_json: bool) -> None:
 
 
 standings.add_commands(account, Level.ACCOUNT)
+account.add_command(erasure.erase)
+account.add_command(erasure.pack_store)
 
 
 @account.command("logins")

@@ -151,15 +151,18 @@ def content(tx: Connection, reports: Reports, row: Row) -> bytes:
     return reports.spool.open(row.id, rows.body(tx, row.id) or b"")
 
 
-def delete(tx: Connection, deed: Deed, ids: Sequence[str]) -> Done:
-    """Delete waiting or held mail without telling its senders one by one (see `digest`)."""
+def delete(tx: Connection, deed: Deed, ids: Sequence[str], *, as_spam: bool = True) -> Done:
+    """Delete waiting or held mail without telling its senders one by one (see `digest`).
+
+    Held mail teaches that its text is spam, unless it goes for another reason.
+    """
     done = Done()
     for number in ids:
         row = _take(tx, number)
         if row is None or not rows.finish(tx, row):
             done.skipped.append(number)
             continue
-        if row.state == State.HELD:
+        if as_spam and row.state == State.HELD:
             campaigns.condemn(tx, deed.now, number)
         done.ids.append(number)
         done.files += [number] if row.in_file else []

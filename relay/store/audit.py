@@ -1,15 +1,20 @@
-"""What staff did: append-only, each entry chained by hash to the one before."""
+"""What staff did: append-only, each entry chained by hash to the one before.
+
+The chain holds a salted digest of an entry's texts, not the texts: where a person is erased, salt and names
+go, the chain stays, and the entry of the erasure vouches for the texts that are left.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
 import json
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import insert, select
+from sqlalchemy import ColumnElement, insert, select, update
 
 from relay.clock import micros, moment
 from relay.store import changes
@@ -17,7 +22,7 @@ from relay.store.schema import audit as _audit
 from relay.store.schema import clean, counter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection, Row
 
@@ -25,6 +30,22 @@ _FIRST = bytes(32)
 _PAGE = 1000
 #: Somebody looked at content.
 LOOK = "mail.look"
+#: A person's data were erased; its details vouch for the entries that named them.
+ERASED = "account erased"
+_SALT_BYTES = 16
+
+
+class Said(NamedTuple):
+    """The four texts of an entry, which may name a person; `details` as JSON."""
+
+    who: str
+    object: str
+    reason: str
+    details: str
+
+    def digest(self, salt: bytes = b"") -> bytes:
+        """Return what stands for the texts; without the salt nobody can try names on it."""
+        return hashlib.sha256(salt + json.dumps(self, ensure_ascii=True).encode()).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +73,44 @@ def append(  # noqa: PLR0913, PLR0917 - one argument a column
     """Add an entry in the transaction of the deed itself; return its number."""
     seq = changes.next_number(tx, "audit")
     before = tx.execute(select(_audit.c.hash).where(_audit.c.seq == seq - 1)).scalar() or _FIRST
-    # as the database will give it back, so that its hash is the same then
-    who, action, object, reason = (clean(text) for text in (who, action, object, reason))  # noqa: A001
+    # as the database will give it back, so that its digest is the same then
     text = json.dumps(details or {}, sort_keys=True, default=str)
-    values: dict[str, Any] = {
-        "seq": seq,
-        "at_us": micros(now),
-        "who": who,
-        "action": action,
-        "object": object,
-        "reason": reason,
-        "details": text,
-        "previous": before,
-    }
-    tx.execute(insert(_audit).values(**values, hash=_digest(before, list(values.values())[:-1])))
+    said = Said(clean(who), clean(object), clean(reason), text)
+    salt = secrets.token_bytes(_SALT_BYTES)
+    chained = (seq, micros(now), clean(action), said.digest(salt))
+    tx.execute(
+        insert(_audit).values(
+            seq=seq, at_us=chained[1], action=chained[2], salt=salt, digest=chained[3], previous=before,
+            hash=_link(before, *chained), **said._asdict(),
+        )
+    )  # fmt: skip
     return seq
 
 
-def _digest(previous: bytes, values: list[Any]) -> bytes:
-    return hashlib.sha256(previous + json.dumps(values, ensure_ascii=True).encode()).digest()
+def _link(previous: bytes, seq: int, at_us: int, action: str, digest: bytes) -> bytes:
+    values = json.dumps([seq, at_us, action, digest.hex()], ensure_ascii=True)
+    return hashlib.sha256(previous + values.encode()).digest()
+
+
+def erase(tx: Connection, some: ColumnElement[bool], rewritten: Callable[[Said], Said]) -> dict[str, str]:
+    """Rewrite those of some entries that name a person, and drop their salts: what they said is gone.
+
+    Returns what vouches for the texts that are left, by the entry's number: it belongs into the details of an
+    entry of the action ERASED, in the same transaction, or the log no longer verifies.
+    """
+    vouched: dict[str, str] = {}
+    for row in tx.execute(select(_audit).where(some).order_by(_audit.c.seq)).all():
+        before = _said(row)
+        after = rewritten(before)
+        if after == before:
+            continue
+        tx.execute(update(_audit).where(_audit.c.seq == row.seq).values(salt=None, **after._asdict()))
+        vouched[str(row.seq)] = after.digest().hex()
+    return vouched
+
+
+def _said(row: Row[Any]) -> Said:
+    return Said(row.who, row.object, row.reason, row.details)
 
 
 def append_look(tx: Connection, now: datetime, who: str, thing: str, reason: str, customer_id: int) -> int:
@@ -122,15 +162,37 @@ def _entry(row: Row[Any]) -> Entry:
 def verify(tx: Connection) -> int | None:
     """Return the number of the first entry that was altered, removed or put in; None if all is as written."""
     before, expected = _FIRST, 1
+    erased: dict[int, str] = {}
+    erasures: list[Row[Any]] = []
     for row in _in_order(tx):
-        values = [row.seq, row.at_us, row.who, row.action, row.object, row.reason, row.details]
         good = row.seq == expected and hmac.compare_digest(bytes(row.previous), before)
-        if not good or not hmac.compare_digest(bytes(row.hash), _digest(before, values)):
+        link = _link(before, row.seq, row.at_us, row.action, bytes(row.digest))
+        good = good and hmac.compare_digest(bytes(row.hash), link)
+        if row.salt is None:
+            erased[row.seq] = _said(row).digest().hex()
+        elif not hmac.compare_digest(bytes(row.digest), _said(row).digest(bytes(row.salt))):
+            good = False
+        if not good:
             return min(expected, int(row.seq))
+        if row.action == ERASED:
+            erasures.append(row)
         before, expected = bytes(row.hash), expected + 1
     # the counter remembers how many there were: a cut tail shows
     written = int(tx.execute(select(counter.c.value).where(counter.c.name == "audit")).scalar() or 0)
-    return None if written == expected - 1 else min(expected, written + 1)
+    if written != expected - 1:
+        return min(expected, written + 1)
+    return _not_vouched_for(erased, erasures)
+
+
+def _not_vouched_for(erased: Mapping[int, str], erasures: Sequence[Row[Any]]) -> int | None:
+    """Return the first entry without its salt whose texts are not those that its newest erasure left."""
+    vouched: dict[int, str] = {}
+    for row in reversed(erasures):
+        if row.salt is None and vouched.get(row.seq) != erased[row.seq]:
+            continue  # it is bad itself, and vouches for nothing
+        for seq, digest in json.loads(row.details).get("entries", {}).items():
+            vouched.setdefault(int(seq), digest)
+    return min((seq for seq, digest in erased.items() if vouched.get(seq) != digest), default=None)
 
 
 def _in_order(tx: Connection) -> Iterator[Row[Any]]:

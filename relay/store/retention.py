@@ -60,18 +60,20 @@ async def purge_all(store: Store, now: datetime, retention: Retention) -> int:
     """
     gone = await store.write(lambda tx: staff.purge(tx, now))
     for table, due in _overdue(now, retention):
-        while keys := await store.query(partial(_some, table=table, due=due)):
-            await store.write(partial(_delete, table=table, keys=keys))
+        while keys := await store.query(partial(some_keys, table=table, due=due)):
+            await store.write(partial(delete_rows, table=table, keys=keys))
             gone += len(keys)
     return gone
 
 
-def _some(tx: Connection, table: Table, due: ColumnElement[bool]) -> list[tuple[Any, ...]]:
+def some_keys(tx: Connection, table: Table, due: ColumnElement[bool]) -> list[tuple[Any, ...]]:
+    """Return the keys of some rows that are due, none when none are left."""
     found = tx.execute(select(*table.primary_key.columns).where(due).limit(MOST_ROWS))
     return [tuple(row) for row in found]
 
 
-def _delete(tx: Connection, table: Table, keys: list[tuple[Any, ...]]) -> None:
+def delete_rows(tx: Connection, table: Table, keys: list[tuple[Any, ...]]) -> None:
+    """Delete rows by their keys."""
     columns = list(table.primary_key.columns)
     same = [column == bindparam(f"k{place}", type_=column.type) for place, column in enumerate(columns)]
     values = [{f"k{place}": value for place, value in enumerate(key)} for key in keys]

@@ -15,25 +15,36 @@ audit = Table(
     Column("action", Words, nullable=False),
     Column("object", Words, nullable=False),
     words("reason"),
-    # kept as text, byte for byte: the chain hashes it
+    # kept as text, byte for byte: `digest` is made from it
     words("details"),
+    # null once the person whom the texts named was erased: then another entry vouches for what is left
+    Column("salt", LargeBinary),
+    # of the salt and the four texts, so that the chain holds without them
+    Column("digest", LargeBinary, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Column("previous", LargeBinary, nullable=False),
     Index(None, "object"),
 )
 
-# A lock against slips; whoever owns the database can drop it, the hash chain still tells.
-_SQLITE_LOCK = "BEFORE {0} ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
+# A lock against slips; whoever owns the database can drop it, the hash chain still tells. The one change that
+# passes takes the salt away, and leaves all that the chain hashes.
+_CHAINED = ("seq", "at_us", "action", "digest", "hash", "previous")
+_NEW, _OLD = (", ".join(f"{when}.{name}" for name in _CHAINED) for when in ("NEW", "OLD"))
+_SQLITE_LOCK = "BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END"
 
 AUDIT_LOCKS = {
     "sqlite": (
-        "CREATE TRIGGER audit_no_update " + _SQLITE_LOCK.format("UPDATE"),
-        "CREATE TRIGGER audit_no_delete " + _SQLITE_LOCK.format("DELETE"),
+        f"CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit "
+        f"WHEN NEW.salt IS NOT NULL OR ({_NEW}) IS NOT ({_OLD}) {_SQLITE_LOCK}",
+        f"CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit {_SQLITE_LOCK}",
     ),
     "postgresql": (
         "CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS "
         "$$ BEGIN RAISE EXCEPTION 'audit is append-only'; END $$",
-        "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE ON audit "
+        "CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit FOR EACH ROW "
+        f"WHEN (NEW.salt IS NOT NULL OR ({_NEW}) IS DISTINCT FROM ({_OLD})) "
+        "EXECUTE FUNCTION audit_append_only()",
+        "CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit "
         "FOR EACH ROW EXECUTE FUNCTION audit_append_only()",
     ),
 }

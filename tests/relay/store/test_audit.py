@@ -29,7 +29,8 @@ def unlock(tx: Connection) -> None:
         tx.exec_driver_sql("DROP TRIGGER audit_no_update")
         tx.exec_driver_sql("DROP TRIGGER audit_no_delete")
     else:
-        tx.exec_driver_sql("DROP TRIGGER audit_no_change ON audit")
+        tx.exec_driver_sql("DROP TRIGGER audit_no_update ON audit")
+        tx.exec_driver_sql("DROP TRIGGER audit_no_delete ON audit")
 
 
 def test_entries_come_back_newest_first(store: Store) -> None:

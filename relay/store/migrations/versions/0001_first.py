@@ -43,6 +43,8 @@ def upgrade() -> None:
         sa.Column("object", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("details", sa.Text(), server_default=sa.text("''"), nullable=False),
+        sa.Column("salt", sa.LargeBinary(), nullable=True),
+        sa.Column("digest", sa.LargeBinary(), nullable=False),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.Column("previous", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_audit")),
@@ -562,12 +564,13 @@ def _append_only() -> None:
     """Lock the audit log against slips, which tables cannot do by themselves."""
     for statement in {
         "sqlite": (
-            "CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
+            "CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit WHEN NEW.salt IS NOT NULL OR (NEW.seq, NEW.at_us, NEW.action, NEW.digest, NEW.hash, NEW.previous) IS NOT (OLD.seq, OLD.at_us, OLD.action, OLD.digest, OLD.hash, OLD.previous) BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
             "CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit BEGIN SELECT RAISE(ABORT, 'audit is append-only'); END",
         ),
         "postgresql": (
             "CREATE FUNCTION audit_append_only() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'audit is append-only'; END $$",
-            "CREATE TRIGGER audit_no_change BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION audit_append_only()",
+            "CREATE TRIGGER audit_no_update BEFORE UPDATE ON audit FOR EACH ROW WHEN (NEW.salt IS NOT NULL OR (NEW.seq, NEW.at_us, NEW.action, NEW.digest, NEW.hash, NEW.previous) IS DISTINCT FROM (OLD.seq, OLD.at_us, OLD.action, OLD.digest, OLD.hash, OLD.previous)) EXECUTE FUNCTION audit_append_only()",
+            "CREATE TRIGGER audit_no_delete BEFORE DELETE ON audit FOR EACH ROW EXECUTE FUNCTION audit_append_only()",
         ),
     }[op.get_bind().dialect.name]:
         op.execute(statement)
