@@ -66,10 +66,12 @@ class Mail:
 
     envelope: Envelope
     raw: bytes
+    #: fields by name as they were first asked for: decoded, and as mailboxes with their fault
+    _decoded: dict[str, str]
+    _parsed: dict[str, tuple[tuple[Mailbox, ...], str]]
 
     def __init__(self, envelope: Envelope, raw: bytes) -> None:
-        self.__dict__["envelope"] = envelope
-        self.__dict__["raw"] = raw
+        self.__dict__.update(envelope=envelope, raw=raw, _decoded={}, _parsed={})
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"a Mail does not change: {name}")
@@ -110,10 +112,6 @@ class Mail:
         """Return whether there is such a field; `name` is lower case."""
         return name in self._by_name
 
-    @lazy
-    def _decoded(self) -> dict[str, str]:
-        return {}
-
     def header(self, name: str) -> str:
         """Return the first such field, decoded (RFC 2047), unfolded, stripped; "" if absent."""
         name = name.lower()
@@ -141,10 +139,6 @@ class Mail:
         """Return the mailboxes of all fields of that name."""
         name = name.lower()
         return self._mailboxes(name)[0] if name in self._by_name else ()
-
-    @lazy
-    def _parsed(self) -> dict[str, tuple[tuple[Mailbox, ...], str]]:
-        return {}
 
     def _mailboxes(self, name: str) -> tuple[tuple[Mailbox, ...], str]:
         known = self._parsed.get(name)

@@ -74,7 +74,7 @@ class Conversation(Wire):
         while True:
             settings = self.listener.settings
             trusted = self.client.login is not None or not self.listener.door.needs_login
-            spoke_before = self.frames.waiting > 0
+            spoke_before = self._owed and self.frames.waiting > 0
             line = await self.next_line(settings.command_seconds if trusted else settings.greeting_seconds)
             if self._owed and not spoke_before:
                 self._answered(heard=True)

@@ -101,10 +101,11 @@ class Reader:
         self._start = self._held = self._last = self._ended = False
         self._dotted = True
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes as they came."""
+    def feed(self, data: bytes) -> int:
+        """Take bytes as they came; return how many wait now."""
         if self._state != _DROP:
             self._buffer += data
+        return len(self._buffer)
 
     @property
     def waiting(self) -> int:

@@ -85,18 +85,18 @@ class Wire(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start serving (not called again after STARTTLS)."""
-        self.transport = transport
+        self._take_transport(transport)
         self.task = self.loop.create_task(self._handle_client())
         self.listener.wires.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; wake the coroutine; stop the client when it sends faster than it is served."""
         self.octets_in += len(data)
-        self.frames.feed(data)
+        waiting = self.frames.feed(data)
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(True)
-        elif self.frames.waiting > _INPUT_OCTETS and not self._reading_paused:
+        elif waiting > _INPUT_OCTETS and not self._reading_paused:
             self._reading_paused = True
             self._reads.pause_reading()
 
@@ -126,15 +126,12 @@ class Wire(SMTP):
     def __del__(self) -> None:
         """Undo the parent's, which looks at a future that we do not have."""
 
+    def _take_transport(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self._reads = cast("asyncio.ReadTransport", transport)
+        self._writes = cast("asyncio.WriteTransport", transport)
+
     # the coroutine's side
-
-    @property
-    def _reads(self) -> asyncio.ReadTransport:
-        return cast("asyncio.ReadTransport", self.transport)
-
-    @property
-    def _writes(self) -> asyncio.WriteTransport:
-        return cast("asyncio.WriteTransport", self.transport)
 
     @property
     def in_flight(self) -> bool:
@@ -329,7 +326,7 @@ class Wire(SMTP):
             raise Gone from None
         if transport is None:
             raise Gone
-        self.transport = transport
+        self._take_transport(transport)
         secured: ssl.SSLObject = transport.get_extra_info("ssl_object")
         self.tls_version = secured.version() or "TLS"
 
