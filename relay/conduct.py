@@ -106,6 +106,8 @@ class Conduct:
         fault = self._identity_fault(account, mail) if self.config.policy.identity == "enforce" else ""
         policy, klass = self.transmission, str(account.klass)
         files, bulk = policy.clause(Check.ATTACHMENT_KINDS), policy.clause(Check.ONE_CLICK)
+        one_click = mail.has("list-unsubscribe") and mail.has("list-unsubscribe-post")
+        asks = not one_click and bulk is not None and bulk.binds(klass)
         return policy.breaches(
             transmission.Message(
                 klass=klass,
@@ -113,8 +115,8 @@ class Conduct:
                 size_bytes=len(mail.raw),
                 tls=bool(mail.envelope.tls),
                 attachment_kinds=_kinds(mail) if self._looks_inside(files, klass) else (),
-                one_click=mail.has("list-unsubscribe") and mail.has("list-unsubscribe-post"),
-                recipients_24h=self.recipients_24h(account) if bulk and bulk.binds(klass) else 0,
+                one_click=one_click,
+                recipients_24h=self.recipients_24h(account) if asks else 0,
                 identity_fault=fault,
             )
         )

@@ -127,7 +127,7 @@ async def test_in_queue_mode_the_server_is_not_asked_and_the_outbox_delivers(ben
 
 
 @pytest.mark.parametrize("fault", [NO_ANSWER, RuntimeError("a bug")], ids=["no answer", "bug"])
-async def test_what_cannot_be_screened_waits_as_it_came_and_leaves_stamped(
+async def test_re_29_what_cannot_be_screened_waits_as_it_came_and_leaves_stamped(
     bench: Bench, fault: Verdict | Exception
 ) -> None:
     way = Way(bench, fault)
@@ -178,7 +178,7 @@ async def test_without_a_way_to_deliver_later_what_cannot_be_screened_is_put_off
     assert bench.server.messages == []
 
 
-async def test_screening_that_hangs_does_not_hold_the_reply_up(bench: Bench) -> None:
+async def test_re_29_screening_that_hangs_does_not_hold_the_reply_up(bench: Bench) -> None:
     way = Way(bench, None)
     async with asyncio.timeout(10):
         said, _ = await way.say(gone=forwarding.SCREEN_SECONDS - 0.1)

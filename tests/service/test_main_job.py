@@ -56,7 +56,7 @@ def test_implicit_tls_takes_mail_too(relay: Relay, customer: CustomerServer) -> 
     assert len(customer.messages) == 1
 
 
-def test_a_blind_copy_is_not_shown_to_the_others(relay: Relay, customer: CustomerServer) -> None:
+def test_pd_31_a_blind_copy_is_not_shown_to_the_others(relay: Relay, customer: CustomerServer) -> None:
     raw = (
         b"From: alice@acme.example\r\nTo: bob@partner.example\r\nBcc: secret@partner.example\r\n\r\nhello\r\n"
     )
