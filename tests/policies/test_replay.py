@@ -178,3 +178,10 @@ def test_accounts_are_told_apart_and_in_order() -> None:
     events = mail(NOW, 200, account=9) + votes(NOW + HOUR, 3, NOW, account=9)
     events += mail(NOW + 2 * HOUR, 200, account=4) + votes(NOW + 3 * HOUR, 3, NOW, account=4)
     assert [outcome.account for outcome in replay(SHIPPED, events)] == [4, 9]
+
+
+def test_a_switched_off_account_is_not_warned() -> None:
+    step = '[[step]]\nname = "{}"\naction = "{}"\nwhen = "{}"\nreason = "x"\nlifts = "y"\n'
+    text = step.format("off", "deactivate", "votes == 1") + step.format("warned", "warn", "votes >= 2")
+    (outcome,) = replay(ladders.parse(text), mail(NOW, 9) + votes(NOW + HOUR, 3, NOW))
+    assert [one.decision.action.name for one in outcome.would] == ["off"]
