@@ -227,3 +227,11 @@ def test_what_nobody_says_of_a_standing_is_that_of_a_newcomer() -> None:
         "state": "active", "automatic_returns_30d": 0, "klass": "app", "half_open": False,
         "credential_blocked": False,
     }  # fmt: skip
+
+
+def test_nothing_is_blocked_where_no_step_applies_and_the_order_of_definitions_is_no_change() -> None:
+    assert judge(SHIPPED, Tally(), ACTIVE, NOW).action.blocks_credential is False
+    step = '[[step]]\nname = "x"\naction = "warn"\nwhen = "{0}"\nreason = "x"\nlifts = "y"\n'
+    one = parse('[define]\na = "votes + 1"\nb = "votes + 2"\n' + step.format("a + b > 9"))
+    other = parse('[define]\nb = "votes + 2"\na = "votes + 1"\n' + step.format("a + b > 9"))
+    assert one.hash == other.hash

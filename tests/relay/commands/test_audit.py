@@ -26,6 +26,7 @@ DEEDS = [
         "secret-and-long-enough\n",
     ),
     ("reporter added", ["reporter", "add", "isp.example", "--covers", "isp.example"], ""),
+    ("reporter changed", ["reporter", "change", "isp.example", "--trust", "watch", "--cap", "9"], ""),
     ("reporter removed", ["reporter", "remove", "isp.example"], ""),
     ("staff added", ["staff", "add", "eve", "--role", "support"], ""),
     ("staff changed", ["staff", "change", "eve", "--role", "viewer", "--disable"], ""),
