@@ -172,6 +172,14 @@ def cautions(config: Config) -> list[str]:
         lines.append("signing.enabled is false: messages leave without DKIM signatures")
     if config.policy.identity == "observe":
         lines.append('policy.identity is "observe": accounts may send under any name')
+    if config.returns.domain and not config.listeners.feedback:
+        lines.append(
+            "returns.domain is set and listeners.feedback is off: bounces reach neither us nor senders"
+        )
+    if config.returns.domain and not config.signing.enabled:
+        lines.append(
+            "returns.domain is set and signing.enabled is false: DMARC has nothing aligned to rest on"
+        )
     return lines
 
 

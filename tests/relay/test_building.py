@@ -91,3 +91,13 @@ def test_check_warns_of_what_is_switched_off(tmp_path: Path) -> None:
     assert [line.partition(" ")[0] for line in cautions] == [
         "screening.enabled", "signing.enabled", "policy.identity",
     ]  # fmt: skip
+
+
+def test_check_warns_of_return_paths_that_lead_nowhere_or_rest_on_no_signature(tmp_path: Path) -> None:
+    text = '[returns]\ndomain = "return.example"\n'
+    assert building.cautions(configuration.parse(text, tmp_path)) == []
+    text += '[listeners]\nfeedback = ""\n[signing]\nenabled = false\n'
+    cautions = building.cautions(configuration.parse(text, tmp_path))
+    assert [line.split()[4] for line in cautions if line.startswith("returns.domain")] == [
+        "listeners.feedback", "signing.enabled",
+    ]  # fmt: skip
