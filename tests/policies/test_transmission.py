@@ -222,6 +222,7 @@ def faults(text: str) -> tuple[str, ...]:
         ("{limit}", "{", "and no other braces"),
         ("{limit}", "{limit:d}", "and no other braces"),
         ('"Messages"', '"Messages"\nclasses = ["robot"]', "a list of some of person, app, bulk, list"),
+        ('"Messages"', '"Messages"\nclasses = ["app", "robot"]', "a list of some of person, app, bulk, list"),
         ('"Messages"', '"Messages"\nclasses = []', "must be a list of some of person, app, bulk, list"),
         ('"Messages"', '"Messages"\nclasses = "app"', "must be a list of some of person, app, bulk, list"),
         ('"Messages"', '"Messages"\nkinds = ["exe"]', "clause 2.1: unknown key 'kinds'"),
@@ -250,7 +251,7 @@ def test_a_limit_has_the_form_of_its_check(name: str, limit: str, fault: str) ->
     assert any(fault in one for one in faults(text)), faults(text)
 
 
-@pytest.mark.parametrize("kinds", ['"exe"', "[1]", '[".exe"]'])
+@pytest.mark.parametrize("kinds", ['"exe"', "[1]", '[".exe"]', '["exe", ".scr"]'])
 def test_kinds_are_extensions(kinds: str) -> None:
     text = RATE.replace("message_rate", "attachment_kinds").replace('limit = "1000/1h"', f"kinds = {kinds}")
     assert any('must be a list of extensions such as ["exe", "scr"]' in one for one in faults(text))
