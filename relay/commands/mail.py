@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING
 import click
 
 from relay import screens
-from relay.commands.context import Context, emit, fail, json_option, pass_context, reporting_errors, table
+from relay.commands.context import (
+    Context,
+    content_of,
+    emit,
+    fail,
+    json_option,
+    pass_context,
+    reporting_errors,
+    table,
+)
 from screening.classify import model as models
 from screening.classify import training
 from screening.classify.model import ModelError
@@ -120,8 +129,7 @@ def _versions(path: Path) -> Iterator[dict[str, object]]:
 def _mails(paths: tuple[Path, ...], unreadable: list[Path]) -> Iterator[Mail]:
     for file in training.files_in(paths):
         try:
-            with file.open("rb") as stream:
-                yield training.mail_of(stream.read(_MOST_BYTES))
+            yield training.mail_of(content_of(file, _MOST_BYTES))
         except OSError as error:
             unreadable.append(file)
             click.echo(f"{file}: {error.strerror}", err=True)

@@ -12,6 +12,7 @@ from relay.commands import unread
 from relay.commands.context import (
     Context,
     audited,
+    content_of,
     emit,
     fail,
     json_option,
@@ -52,8 +53,7 @@ def import_reports(context: Context, paths: tuple[Path, ...], trusted: bool, as_
     missing = 0
     for path in paths:
         try:
-            with path.open("rb") as stream:
-                raw = stream.read(_MOST_BYTES)
+            raw = content_of(path, _MOST_BYTES)
         except OSError as error:
             missing += 1
             raw = b""

@@ -14,7 +14,7 @@ import click
 
 from policies import acceptance
 from relay import clock, collector, screens
-from relay.commands.context import Context, fail, json_option, pass_context, reporting_errors
+from relay.commands.context import Context, content_of, fail, json_option, pass_context, reporting_errors
 from screening.classify.training import files_in
 from screening.mail import Envelope, Mail
 
@@ -73,8 +73,7 @@ class Judge:
         unreadable: list[str] = []
         for file in files:
             try:
-                with file.open("rb") as stream:
-                    raw = stream.read(_MOST_BYTES)
+                raw = content_of(file, _MOST_BYTES)
             except OSError as error:
                 unreadable.append(f"{file}: {error.strerror}")
                 continue
