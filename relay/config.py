@@ -128,6 +128,10 @@ class ScreeningConfig(Section):
     model: Path | Literal[""] = Field(
         "", description="what `learn` trains; empty: classifier.model here, or the shipped one"
     )
+    learn_complaints: bool = Field(
+        False,  # noqa: FBT003
+        description="true: what people complained about teaches the classifier as spam, each message once",
+    )
     deadline: Duration = Field(parse_duration("20s"), description="for everything about one message")
     failure: Literal["skip", "defer"] = Field("defer", description="when screening itself fails")
 

@@ -216,6 +216,7 @@ class Daemon:
             yield tell_forever(lambda: parts.noticer, parts.metrics)
             yield sweep.purge_forever(parts.store, lambda: parts.config, parts.metrics)
             yield sweep.look_forever(lambda: parts.config, parts.metrics)
+            yield sweep.study_forever(lambda: parts.config, parts.metrics)
         else:
             folder = building.run_folder(parts.config)
             yield scrape.publish_forever(folder, self.role.number, parts.metrics.render)

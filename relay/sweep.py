@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from relay import clock, premises
+from relay import clock, premises, screens
 from relay.errors import StoreError
 from relay.events import SwitchTurned
 from relay.store import retention
 from relay.store.emergency import Name, Switches, switched_on
+from screening.classify import lessons
+from screening.classify.model import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from relay.config import Config
     from relay.feedback.intake import Intake
@@ -27,6 +31,8 @@ LOOK_SECONDS = 30.0
 #: So often the ends of brake and bypass are noticed; that they end then, nobody has to notice.
 SWITCH_SECONDS = 10.0
 LEARN_SECONDS = 1.0
+#: So often what complaints taught is learned, and so long that may take.
+STUDY_SECONDS, STUDY_LIMIT_SECONDS = 600.0, 900.0
 
 
 class SwitchWatch(Switches):
@@ -102,6 +108,33 @@ async def look_forever(config: Callable[[], Config], metrics: Metrics) -> None:
         except Exception as error:  # noqa: BLE001 - as above
             metrics.bug("premises", error)
         await asyncio.sleep(LOOK_SECONDS)
+
+
+async def study_forever(config: Callable[[], Config], metrics: Metrics) -> None:
+    """Have the classifier learn what complaints taught, every ten minutes, in a process of its own."""
+    while True:
+        try:
+            path = screens.model_path(config())
+            if lessons.waiting(path):
+                await _study(path)
+        except Exception as error:  # noqa: BLE001 - as above
+            metrics.bug("lessons", error)
+        await asyncio.sleep(STUDY_SECONDS)
+
+
+async def _study(path: Path) -> None:
+    command = (sys.executable, "-m", "screening.classify.lessons", str(path))
+    pipe, nothing = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, stdin=nothing, stdout=nothing, stderr=pipe)
+    try:
+        async with asyncio.timeout(STUDY_LIMIT_SECONDS):
+            _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise ModelError(said.decode("utf-8", "replace").strip() or f"ended with {process.returncode}")
 
 
 async def learn_forever(pipeline: Pipeline, metrics: Metrics) -> None:

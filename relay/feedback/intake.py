@@ -18,7 +18,7 @@ from policies.complaints import Heed, heed
 from relay.dns import Found, Resolver
 from relay.errors import NotFound
 from relay.events import ReportTaken
-from relay.feedback import attribution, witness
+from relay.feedback import attribution, lessons, witness
 from relay.feedback.attribution import Claim, Effect, Sent, Witness
 from relay.feedback.door import FeedbackDoor
 from relay.feedback.judge import Judge
@@ -159,7 +159,10 @@ class Intake:
             # It moves nothing: written with what comes next, so that a flood costs no commit each.
             self._store.write_later(lambda tx: self._record(tx, first.checked, now))
             return self._tell(conclude(received, first.known, grown=0))
-        return self._tell(await self._store.write(lambda tx: self._record(tx, first.checked, now)))
+        outcome = await self._store.write(lambda tx: self._record(tx, first.checked, now))
+        if self._config.screening.learn_complaints:
+            await asyncio.to_thread(self._teach, received, outcome)
+        return self._tell(outcome)
 
     def record(self, raw: bytes, now: datetime, *, trusted: bool = False, vouched_by: str = "") -> Outcome:
         """Take one report in from outside the daemon: recorded now, judged by the running control process."""
@@ -172,7 +175,17 @@ class Intake:
         if not first.changes_something:
             return self._tell(conclude(received, first.known, grown=0))
         with self._store.begin() as tx:
-            return self._tell(self._record(tx, first.checked, now))
+            outcome = self._record(tx, first.checked, now)
+        self._teach(received, outcome)
+        return self._tell(outcome)
+
+    def _teach(self, received: Received, outcome: Outcome) -> None:
+        """Let the classifier learn from a complaint; where that fails, the complaint counts all the same."""
+        try:
+            lessons.teach(self._config, received, outcome)
+        except Exception as error:  # noqa: BLE001 - the report is recorded, whatever there is to learn from it
+            if self._metrics is not None:
+                self._metrics.bug("lessons", error)
 
     async def unsubscribe(self, text: str, now: datetime) -> bool:
         """Take the wish of whoever has a one-click link (RFC 8058); False if the link is none of ours.

@@ -53,7 +53,7 @@ def read(path: Path) -> dict[bytes, Example]:
     if not content.startswith(_MAGIC):
         raise ModelError(f"{path}: not an example file of this version; move it away and learn again")
     kept: dict[bytes, Example] = {}
-    for found in _records(content):
+    for found in records(content, len(_MAGIC)):
         kept[found.key] = found
     return kept
 
@@ -76,7 +76,7 @@ def bounded(kept: dict[bytes, Example]) -> dict[bytes, Example]:
 
 def replace(path: Path, kept: dict[bytes, Example]) -> None:
     """Write the file anew, atomically; the ones before stay beside it, as long as models do."""
-    write(path, _MAGIC + b"".join(map(_record, kept.values())), before_replace=lambda: age(path))
+    write(path, _MAGIC + b"".join(map(record, kept.values())), before_replace=lambda: age(path))
 
 
 @contextmanager
@@ -88,14 +88,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _record(found: Example) -> bytes:
+def record(found: Example) -> bytes:
+    """Return an example as files keep it."""
     counts = [len(slots) for slots in found.groups]
     body = _HEAD.pack(b"s" if found.spam else b"h", found.key, *counts) + b"".join(map(_little, found.groups))
     return body + _SUM.pack(crc32(body))
 
 
-def _records(content: bytes) -> Iterator[Example]:
-    at = len(_MAGIC)
+def records(content: bytes, at: int = 0) -> Iterator[Example]:
+    """Yield the examples of a file's content, up to the first damaged one."""
     while at + _HEAD.size <= len(content):
         label, key, *counts = _HEAD.unpack_from(content, at)
         end = at + _HEAD.size + 4 * sum(counts)

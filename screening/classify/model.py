@@ -51,6 +51,8 @@ class Model:
     #: how many examples it learned from
     spam: int
     ham: int
+    #: how many of them only moved the border since all were trained on
+    moved: int = 0
 
     @classmethod
     def of(
@@ -108,6 +110,7 @@ class Model:
             "features": VERSION,
             "spam": self.spam,
             "ham": self.ham,
+            "moved": self.moved,
             **{name: getattr(self, name) for name in _NUMBERS},
             "sha256": hashlib.sha256(body).hexdigest(),
         }
@@ -126,7 +129,7 @@ class Model:
             head = json.loads(line)
             kind, features, digest = head["format"], head["features"], head["sha256"]
             numbers = [float(head[key]) for key in _NUMBERS]
-            counts = int(head["spam"]), int(head["ham"])
+            counts = int(head["spam"]), int(head["ham"]), int(head.get("moved", 0))
             body = zlib.decompressobj().decompress(packed, _TABLE_BYTES + 1)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError, zlib.error) as error:
             raise ModelError(f"{name}: not a readable classifier model ({type(error).__name__})") from error

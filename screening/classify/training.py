@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from screening.classify import model as models
 from screening.classify import solve
 from screening.classify.classifier import shipped
 from screening.classify.features import SLOTS, slots, tokens
-from screening.classify.model import Model
+from screening.classify.model import Model, ModelError
 from screening.mail import Envelope, Mail
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ CAUTION = 0.1
 #: slope and offset where nothing could be measured: the border itself is 0, one margin is odds of 55 : 1
 UNTESTED = (4.0, 0.0)
 FOLDS = 3
+#: From so many examples on a few more only move the border; beside them this many of each kind are looked at.
+ENOUGH_TO_MOVE = 2000
+REMINDERS = 300
+#: share of the examples that may have come so before all are trained on again
+MOST_MOVED = 0.1
 MAX_MAIL_BYTES = 8 << 20
 
 _NOBODY = Envelope("", "", "", "", None, "", (), datetime(1970, 1, 1, tzinfo=UTC))
@@ -112,14 +117,34 @@ def learn(path: Path, mails: Iterable[tuple[Mail, bool]]) -> Learned:
     with store.locked(path):
         kept = store.read(_examples(path))
         new = corrected = known = 0
+        fresh: list[Example] = []
         for mail, spam in mails:
             example = example_of(mail, spam=spam)
             before = kept.pop(example.key, None)
             kept[example.key] = example
+            if before is None or before.spam is not spam:
+                fresh.append(example)
             new += before is None
             corrected += before is not None and before.spam is not spam
             known += before is not None and before.spam is spam
-        return _write(path, kept, new=new, corrected=corrected, known=known)
+        return _write(path, kept, fresh, new=new, corrected=corrected, known=known)
+
+
+def add(path: Path, lessons: Iterable[Example]) -> Learned:
+    """Learn examples of messages that are not known yet; what is known keeps its kind. Raises ModelError."""
+    with store.locked(path):
+        kept = store.read(_examples(path))
+        before = len(kept)
+        fresh = [lesson for lesson in lessons if lesson.key not in kept]
+        kept.update((lesson.key, lesson) for lesson in fresh)
+        return _write(path, kept, fresh, new=len(kept) - before, corrected=0, known=0)
+
+
+def anew(path: Path) -> Learned:
+    """Train the model at `path` on all that it has learned; atomic. Raises ModelError."""
+    with store.locked(path):
+        kept = store.read(_examples(path))
+        return _write(path, kept, None, new=0, corrected=0, known=len(kept))
 
 
 def forget(path: Path, mails: Iterable[Mail]) -> Learned:
@@ -127,7 +152,7 @@ def forget(path: Path, mails: Iterable[Mail]) -> Learned:
     with store.locked(path):
         kept = store.read(_examples(path))
         gone = sum(kept.pop(example_of(mail, spam=True).key, None) is not None for mail in mails)
-        return _write(path, kept, new=0, corrected=gone, known=0)
+        return _write(path, kept, None, new=0, corrected=gone, known=0)
 
 
 def rollback(path: Path) -> Model:
@@ -142,13 +167,54 @@ def rollback(path: Path) -> Model:
         return model
 
 
-def _write(path: Path, kept: dict[bytes, Example], *, new: int, corrected: int, known: int) -> Learned:
-    """Write examples, then the model: after a crash between the two, the next call trains on all of them."""
+def _write(
+    path: Path,
+    kept: dict[bytes, Example],
+    fresh: Sequence[Example] | None,
+    *,
+    new: int,
+    corrected: int,
+    known: int,
+) -> Learned:
+    """Write examples, then the model: after a crash between the two, the next call trains on all of them.
+
+    `fresh` are those that the model does not know yet; None: it has to be trained anew.
+    """
     kept = store.bounded(kept)
     store.replace(_examples(path), kept)
-    model = train(kept.values(), shipped())
+    model = _moved(path, kept, fresh) or train(kept.values(), shipped())
     models.save(model, path)
     return Learned(new, corrected, known, model.spam, model.ham, model.identity)
+
+
+def _moved(path: Path, kept: dict[bytes, Example], fresh: Sequence[Example] | None) -> Model | None:
+    """Return the model at `path` moved by a few examples; None where all have to be looked at.
+
+    Its border stays as near to what it was as they and the newest of each kind allow. That takes a second
+    however much is known, and is repeated only until a tenth has come so: then all is trained anew.
+    """
+    if fresh is None or len(kept) < ENOUGH_TO_MOVE or not path.exists():
+        return None
+    try:
+        now = models.load(path)
+    except ModelError:
+        return None
+    moved = now.moved + len(fresh)
+    if not fresh:
+        return now
+    if moved > len(kept) * MOST_MOVED or now.spam + now.ham < len(kept) - len(fresh):
+        return None  # or a crash left examples that no model knows
+    newest = list(kept.values())
+    several = {one.key: one for spam in (True, False) for one in _newest(newest, spam=spam)}
+    several.update((one.key, one) for one in fresh)
+    weights, bias = solve.border(list(several.values()), now)
+    kinds = Counter(one.spam for one in newest)
+    model = Model.of(weights, bias, (now.slope, now.offset), (kinds[True], kinds[False]))
+    return replace(model, moved=moved)
+
+
+def _newest(examples: Sequence[Example], *, spam: bool) -> list[Example]:
+    return [one for one in examples if one.spam is spam][-REMINDERS:]
 
 
 def _examples(path: Path) -> Path:

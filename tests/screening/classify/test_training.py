@@ -168,3 +168,36 @@ def test_after_a_rollback_training_goes_on_from_the_older_examples(tmp_path: Pat
     training.rollback(path)
     with pytest.raises(ModelError, match="no older model is kept"):
         training.rollback(path)
+
+
+def test_a_few_more_examples_move_the_border_at_once_and_a_tenth_trains_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "ENOUGH_TO_MOVE", 100)
+    path = tmp_path / "classifier.model"
+    learn(path, letters(60))
+    before = model.load(path)
+    more = letters(4, seed=5)
+    learned = learn(path, more)
+    moved = model.load(path)
+    assert (moved.moved, before.moved) == (learned.new, 0)
+    assert (moved.slope, moved.offset) == (before.slope, before.offset)
+    assert moved.spam + moved.ham == before.spam + before.ham + learned.new
+    assert all((Classifier(moved).log_odds(mail) > 0) is spam for mail, spam in more)
+    assert learn(path, more).identity == moved.identity
+    learn(path, letters(10, seed=6))
+    assert model.load(path).moved == 0
+    assert training.anew(path).identity == model.load(path).identity
+
+
+def test_what_no_model_knows_yet_is_trained_with_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "ENOUGH_TO_MOVE", 50)
+    path = tmp_path / "classifier.model"
+    learn(path, letters(60))
+    left_behind = path.read_bytes()
+    learn(path, letters(4, seed=5))
+    path.write_bytes(left_behind)  # a crash after the examples were written
+    learn(path, letters(1, seed=7))
+    assert model.load(path).moved == 0
