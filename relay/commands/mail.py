@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from relay import screens
+from relay import clock, screens
 from relay.commands.context import (
     Context,
     content_of,
@@ -19,11 +19,16 @@ from relay.commands.context import (
     json_option,
     pass_context,
     reporting_errors,
+    show,
     table,
 )
+from relay.store import journal
 from screening.classify import model as models
 from screening.classify import training
+from screening.classify.classifier import Classifier
 from screening.classify.model import ModelError
+from screening.tuning.drift import drift
+from screening.verdict import Hit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +105,37 @@ def learn_anew(context: Context, as_json: bool) -> None:
         fail(str(error))
         return
     _tell(learned, as_json, f"{learned.known} looked at")
+
+
+@learn.command("drift")
+@click.option("--days", type=click.IntRange(1, 366), default=7, show_default=True, help="How far back.")
+@json_option
+@pass_context
+@reporting_errors
+def learn_drift(context: Context, days: int, as_json: bool) -> None:
+    """Say whether mail has moved away from what the classifier was trained on.
+
+    Compared are how often it is unsure, and how much of good mail it knows, in the journal and in training.
+    """
+    rules = {rule.id for rule in screens.screener(context.config).ruleset.rules}
+    trained = Classifier.load(screens.model_path(context.config)).model.snapshot
+    with context.read() as tx:
+        hits = (
+            [Hit(hit["rule"], hit["score"], hit.get("evidence", "")) for hit in row.hits]
+            for row in journal.since(tx, clock.now() - timedelta(days=days))
+        )
+        seen = drift(hits, rules)
+    show(
+        {
+            "messages": seen.messages,
+            "unsure": seen.unsure,
+            "unsure_in_training": trained.unsure if trained else None,
+            "known": seen.known,
+            "known_in_training": trained.known if trained else None,
+            "says": seen.against(trained),
+        },
+        as_json,
+    )
 
 
 @learn.command("versions")

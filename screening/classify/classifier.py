@@ -89,15 +89,22 @@ class Classifier:
         """
         odds, names, weights = self._judged(mail)
         score = points(odds)
-        evidence = explain(names, weights, odds) if score >= WORTH_EXPLAINING else ""
+        evidence = explain(names, weights, odds) if score >= WORTH_EXPLAINING else knows(weights)
         return Hit(RULE, round(score - overlap(odds, found), 2), evidence)
 
-    def _judged(self, mail: Mail) -> tuple[float, Sequence[Set[bytes]], list[list[int]]]:
+    def _judged(self, mail: Mail) -> tuple[float, Sequence[Set[bytes]], Sequence[list[int]]]:
         """Return the log-odds, and the message's tokens with their weights by group."""
         model = self._model
         names = tokens(mail)  # a set that nobody changes is always walked in the same order
         weights = [model.weights_of(found, group) for group, found in enumerate(names)]
         return model.log_odds(model.margin(weights)), names, weights
+
+
+def knows(weights: Sequence[Sequence[int]]) -> str:
+    """Return how much of a message the model knows: in the journal this tells later how mail changes."""
+    count = sum(map(len, weights))
+    unknown = sum([pulls.count(0) for pulls in weights])
+    return f"knows {100 - 100 * unknown // (count or 1)} % of it"
 
 
 def points(odds: float) -> float:

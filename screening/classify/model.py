@@ -13,7 +13,7 @@ import sys
 import tempfile
 import zlib
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +40,15 @@ class ModelError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """How sure the model was of mail that was left out, and how much of it it knew: from 0 to 1."""
+
+    unsure: float
+    #: share of its tokens that have a weight, in good mail
+    known: float
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """Weights as 16-bit integers times `scale`; log-odds = slope * margin + offset, at even odds."""
 
@@ -53,6 +62,8 @@ class Model:
     ham: int
     #: how many of them only moved the border since all were trained on
     moved: int = 0
+    #: what mail that was left out looked like in training; None where nothing could be measured
+    snapshot: Snapshot | None = None
 
     @classmethod
     def of(
@@ -111,6 +122,7 @@ class Model:
             "spam": self.spam,
             "ham": self.ham,
             "moved": self.moved,
+            "snapshot": [self.snapshot.unsure, self.snapshot.known] if self.snapshot else [],
             **{name: getattr(self, name) for name in _NUMBERS},
             "sha256": hashlib.sha256(body).hexdigest(),
         }
@@ -130,6 +142,7 @@ class Model:
             kind, features, digest = head["format"], head["features"], head["sha256"]
             numbers = [float(head[key]) for key in _NUMBERS]
             counts = int(head["spam"]), int(head["ham"]), int(head.get("moved", 0))
+            measured = [float(value) for value in head.get("snapshot", ())]
             body = zlib.decompressobj().decompress(packed, _TABLE_BYTES + 1)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError, zlib.error) as error:
             raise ModelError(f"{name}: not a readable classifier model ({type(error).__name__})") from error
@@ -139,14 +152,15 @@ class Model:
             raise ModelError(f"{name}: made for features {features}, not {VERSION}; train it again")
         if len(body) != _TABLE_BYTES or hashlib.sha256(body).hexdigest() != digest:
             raise ModelError(f"{name}: damaged; restore it with a rollback or train it again")
-        if not all(map(math.isfinite, numbers)):
+        if not all(map(math.isfinite, numbers + measured)):
             raise ModelError(f"{name}: holds a number that is not finite")
         table = array("h")
         table.frombytes(body)
         if sys.byteorder == "big":
             table.byteswap()
         scale, bias, slope, offset = numbers
-        return cls(table, scale, bias, slope, offset, *counts)
+        snapshot = Snapshot(*measured) if len(measured) == len(fields(Snapshot)) else None
+        return cls(table, scale, bias, slope, offset, *counts, snapshot)
 
 
 def load(path: Path) -> Model:

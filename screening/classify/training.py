@@ -13,7 +13,7 @@ from screening.classify import model as models
 from screening.classify import solve
 from screening.classify.classifier import shipped
 from screening.classify.features import SLOTS, slots, tokens
-from screening.classify.model import Model, ModelError
+from screening.classify.model import Model, ModelError, Snapshot
 from screening.mail import Envelope, Mail
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ ENOUGH_TO_MOVE = 2000
 REMINDERS = 300
 #: share of the examples that may have come so before all are trained on again
 MOST_MOVED = 0.1
+#: log-odds nearer to even than this (one in eight is wrong there) are unsure
+UNSURE = 2.0
 MAX_MAIL_BYTES = 8 << 20
 
 _NOBODY = Envelope("", "", "", "", None, "", (), datetime(1970, 1, 1, tzinfo=UTC))
@@ -84,23 +86,35 @@ def train(found: Iterable[Example], base: Model | None = None) -> Model:
     if min(kinds[True], kinds[False]) >= ENOUGH_ALONE:
         base = None
     weights, bias = solve.border(examples, base)
-    return Model.of(weights, bias, _line(examples, base), (kinds[True], kinds[False]))
+    line, snapshot = _line(examples, base)
+    return replace(Model.of(weights, bias, line, (kinds[True], kinds[False])), snapshot=snapshot)
 
 
-def _line(examples: Sequence[Example], base: Model | None) -> tuple[float, float]:
+def _line(examples: Sequence[Example], base: Model | None) -> tuple[tuple[float, float], Snapshot | None]:
+    """Return the line from margin to odds, and what was measured on the way."""
     kinds = Counter(example.spam for example in examples)
     if min(kinds[True], kinds[False]) < ENOUGH_TO_CALIBRATE:
-        return (base.slope, base.offset) if base is not None else UNTESTED
+        return ((base.slope, base.offset) if base is not None else UNTESTED), None
     margins: list[float] = []
     labels: list[bool] = []
+    known: list[float] = []
     for fold in range(FOLDS):
         inside = [example for example in examples if _fold(example) != fold]
         outside = [example for example in examples if _fold(example) == fold]
         weights, bias = solve.border(inside, base)
         margins += solve.margins(weights, bias, outside)
         labels += [example.spam for example in outside]
+        known += [_known(weights, example) for example in outside if not example.spam]
     slope, offset = solve.line(margins, labels)
-    return slope, offset - CAUTION
+    unsure = sum(abs(slope * margin + offset - CAUTION) < UNSURE for margin in margins) / len(margins)
+    snapshot = Snapshot(round(unsure, 4), round(sum(known) / len(known), 4))
+    return (slope, offset - CAUTION), snapshot
+
+
+def _known(weights: Sequence[float], example: Example) -> float:
+    """Return which share of an example's places have a weight."""
+    places = [place for slots in example.groups for place in slots]
+    return sum(weights[place] != 0 for place in places) / (len(places) or 1)
 
 
 def _fold(example: Example) -> int:
@@ -210,7 +224,7 @@ def _moved(path: Path, kept: dict[bytes, Example], fresh: Sequence[Example] | No
     weights, bias = solve.border(list(several.values()), now)
     kinds = Counter(one.spam for one in newest)
     model = Model.of(weights, bias, (now.slope, now.offset), (kinds[True], kinds[False]))
-    return replace(model, moved=moved)
+    return replace(model, moved=moved, snapshot=now.snapshot)
 
 
 def _newest(examples: Sequence[Example], *, spam: bool) -> list[Example]:

@@ -96,3 +96,12 @@ def test_replay_says_what_points_did_not_decide(folder: Path) -> None:
     result = CliRunner().invoke(main, ["-c", str(config), "rules", "replay"])
     assert "6 messages, 1 would go another way" in result.stdout, "the shadow rule counts today"
     assert "1 were not decided by their points" in result.stdout
+
+
+def test_drift_compares_the_journal_with_the_training(folder: Path) -> None:
+    done = CliRunner().invoke(main, ["-c", str(folder / "gatepost.toml"), "learn", "drift", "--json"])
+    assert done.exit_code == 0, done.output
+    row = json.loads(done.stdout)
+    assert (row["messages"], row["known"]) == (5, None)
+    assert 0 < row["unsure_in_training"] < 0.1
+    assert "say nothing" in row["says"]

@@ -57,10 +57,10 @@ def test_the_classifier_and_training_see_the_same(model: Model) -> None:
     assert Classifier(model).log_odds(mail) == model.log_odds(model.margin_of(example.groups))
 
 
-def test_good_mail_gets_a_negative_score_and_needs_no_evidence(model: Model) -> None:
+def test_good_mail_gets_a_negative_score_and_says_how_much_of_it_is_known(model: Model) -> None:
     hit = Classifier(model).hit(letter(2000, spam=False))
     assert LEAST <= hit.score < 0
-    assert hit.evidence == ""
+    assert hit.evidence.startswith("knows ")
 
 
 def test_evidence_is_printable_and_bounded(model: Model) -> None:
