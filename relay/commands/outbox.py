@@ -6,6 +6,7 @@ import getpass
 import re
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -90,7 +91,9 @@ def _age(text: str) -> Any:
         raise click.BadParameter(str(error), param_hint="--older") from None
 
 
-def _json(tx: Connection, found: Sequence[Row]) -> list[dict[str, Any]]:
+def _json(context: Context, tx: Connection, found: Sequence[Row]) -> list[dict[str, Any]]:
+    settings = context.config.outbox
+    ends = {State.HELD: timedelta(days=settings.hold_days)}
     logins = accounts.logins(tx, {row.account_id for row in found})
     customers = {customer.id: customer.name for customer in accounts.customers(tx)}
     return [
@@ -101,8 +104,8 @@ def _json(tx: Connection, found: Sequence[Row]) -> list[dict[str, Any]]:
             "login": logins.get(row.account_id, "-"),
             "customer": customers.get(row.customer_id, "-"),
             "at": moment(row.at_us).isoformat(),
-            "next": "now" if row.next_us == rows.URGENT else moment(row.next_us).isoformat(),
-            "deadline": moment(row.deadline_us).isoformat(),
+            "next": _next(row),
+            "ends": (moment(row.at_us) + ends.get(State(row.state), settings.lifetime)).isoformat(),
             "attempts": row.attempts,
             "size": row.size,
             "recipients": row.recipients,
@@ -115,10 +118,17 @@ def _json(tx: Connection, found: Sequence[Row]) -> list[dict[str, Any]]:
     ]
 
 
+def _next(row: Row) -> str | None:
+    """Say when a message is tried next: now, at a time, or only when staff say so."""
+    if row.state != State.WAITING:
+        return None
+    return "now" if row.next_us == rows.URGENT else moment(row.next_us).isoformat()
+
+
 def print_list(context: Context, state: str | None, limit: int, as_json: bool, given: dict[str, Any]) -> None:
     """Print the messages that the options choose, oldest first."""
     with context.read() as tx:
-        found = _json(tx, rows.page(tx, _filter(tx, state, given), limit=limit))
+        found = _json(context, tx, rows.page(tx, _filter(tx, state, given), limit=limit))
     if as_json:
         for item in found:
             emit(item)
@@ -134,7 +144,7 @@ def print_one(context: Context, number: str, as_json: bool, reason: str = "") ->
         row = rows.get(tx, number)
         if row is None:
             raise NotFound(f"no waiting message {number}")
-        facts = _json(tx, [row])[0]
+        facts = _json(context, tx, [row])[0]
         if reason:
             hold.note_look(tx, deed_of(reason), row)
     envelope = WaitingEnvelope.unseal(context.keyring, row.id, row.envelope)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from relay.errors import StoreError
+from relay.outbox.spool import opened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,11 +98,8 @@ class WaitingEnvelope:
 
     @classmethod
     def unseal(cls, keyring: Keyring, number: str, sealed: bytes) -> WaitingEnvelope:
-        """Return what `seal` made; InvalidTag if it was altered, StoreError if its key is not here (yet)."""
-        try:
-            values = json.loads(keyring.open(PURPOSE, sealed, number.encode()))
-        except KeyError:
-            raise StoreError(f"{number} is sealed with a master key that is not here") from None
+        """Return what `seal` made; BodyLost if it was altered, StoreError if its key is not here yet."""
+        values = json.loads(opened(keyring, PURPOSE, number, sealed))
         people = tuple(
             Recipient(address, tuple(notify), orcpt, Fate(fate), status, reply)
             for address, notify, orcpt, fate, status, reply in values.pop("recipients")

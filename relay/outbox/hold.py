@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from relay.clock import micros
-from relay.errors import NotFound
+from relay.errors import NotFound, StoreError
 from relay.model import AccountClass
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import Fate, WaitingEnvelope
@@ -43,7 +43,7 @@ class Done:
     """What a deed came to, message by message."""
 
     ids: list[str] = field(default_factory=list)
-    #: not (any more) in the state that the deed needs
+    #: not (any more) in the state that the deed needs, or damaged
     skipped: list[str] = field(default_factory=list)
     #: bodies to remove after the commit
     files: list[str] = field(default_factory=list)
@@ -73,9 +73,13 @@ def release(tx: Connection, deed: Deed, reports: Reports, ids: Sequence[str]) ->
         if row is None:
             done.skipped.append(number)
             continue
+        try:
+            envelope = _without_suppressed(tx, deed.now, reports, row)
+        except StoreError:  # damaged, or its key is not here: the others go on
+            done.skipped.append(number)
+            continue
         done.ids.append(number)
         campaigns.acquit(tx, deed.now, number)
-        envelope = _without_suppressed(tx, deed.now, reports, row)
         if not envelope.waiting:
             rows.finish(tx, row)
             done.files += [number] if row.in_file else []
@@ -190,9 +194,14 @@ def bounce(tx: Connection, deed: Deed, reports: Reports, ids: Sequence[str]) -> 
         if row is None:
             done.skipped.append(number)
             continue
-        envelope = WaitingEnvelope.unseal(reports.keyring, row.id, row.envelope)
+        try:
+            envelope = WaitingEnvelope.unseal(reports.keyring, row.id, row.envelope)
+            body = content(tx, reports, row)
+        except StoreError:  # nobody can be told of it: it can only be deleted
+            done.skipped.append(number)
+            continue
         fates = tuple(one.became(Fate.FAILED, "5.7.1", one.reply or CANCELLED) for one in envelope.waiting)
-        failed, body = replace(envelope, recipients=fates), content(tx, reports, row)
+        failed = replace(envelope, recipients=fates)
         for report, sealed in reports.about(row, failed, body, (Kind.FAILURE,), deed.now):
             rows.add(tx, report, sealed)
         rows.finish(tx, row)

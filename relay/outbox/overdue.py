@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from relay.clock import micros, moment
-from relay.errors import RelayError
+from relay.errors import RelayError, StoreError
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import WaitingEnvelope
 from relay.outbox.leases import LEASE
@@ -17,7 +18,7 @@ from relay.store import outbox as rows
 from relay.store.outbox import Claim, Row, State
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 SWEEP_SECONDS = 15.0
 BATCH = 50
+#: What could not be looked at for the moment is looked at again then.
+AGAIN = timedelta(hours=1)
 
 
 class Overdue:
@@ -62,6 +65,9 @@ class Overdue:
             except BodyLost as error:
                 await self.ledger.settle(row, state=State.POISON, last=str(error))
                 self.metrics.bug("outbox", error)
+            except StoreError as error:  # the disk's fault, or its key is not here yet; the others go on
+                later = micros(now + AGAIN)
+                await self.ledger.settle(row, next_us=row.next_us, deadline_us=later, last=str(error))
         return bool(found)
 
     async def _handle(self, row: Row, now: datetime) -> None:

@@ -43,6 +43,16 @@ class BodyLost(StoreError):
     """The body of a message cannot be read any more."""
 
 
+def opened(keyring: Keyring, purpose: str, number: str, sealed: bytes) -> bytes:
+    """Return what was sealed for a message; BodyLost if it was altered, StoreError if its key is not here."""
+    try:
+        return keyring.open(purpose, sealed, number.encode())
+    except KeyError:
+        raise StoreError(f"{number} is sealed with a master key that is not here") from None
+    except (InvalidTag, IndexError, ValueError) as error:
+        raise BodyLost(f"{number}: it cannot be decrypted") from error
+
+
 class Spool:
     """The folder of large bodies, shared by all nodes of a cluster; SQL stays in relay/store."""
 
@@ -86,12 +96,7 @@ class Spool:
 
     def open(self, number: str, sealed: bytes) -> bytes:
         """Return the body; BodyLost if it was altered or cut short, StoreError if its key is not here yet."""
-        try:
-            return self._keyring.open(PURPOSE, sealed, number.encode())
-        except KeyError:
-            raise StoreError(f"{number} is sealed with a master key that is not here") from None
-        except (InvalidTag, IndexError, ValueError) as error:
-            raise BodyLost(f"{number}: the body cannot be decrypted") from error
+        return opened(self._keyring, PURPOSE, number, sealed)
 
     async def keep(self, number: str, pieces: Sequence[bytes]) -> None:
         """Write a large body so that it survives a crash; Full or StoreError, and then nothing is left."""

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ async def test_held_mail_is_listed_shown_and_released(bench: Bench) -> None:
     ]
     line(held, "show", number, "--json")
     assert line.lines[0]["recipients"][0]["address"] == "…@x.example"
+    taken, ends = (datetime.fromisoformat(line.lines[0][name]) for name in ("at", "ends"))
+    assert (line.lines[0]["next"], ends - taken) == (None, timedelta(days=7))
     line(held, "show", number, "--json", "--reason", "the customer asked")
     assert line.lines[0]["recipients"][0]["address"] == "b@x.example"
     assert line(held, "list", "--json", "--rule", "other").stdout == ""
