@@ -53,6 +53,14 @@ class Job(Generic[T]):
         return self.done.cancel()
 
 
+class _Failed(Exception):
+    """One job of several failed where none was expected to."""
+
+    def __init__(self, job: Job[Any], cause: Exception) -> None:
+        super().__init__("a job failed")
+        self.job, self.cause = job, cause
+
+
 class _Ended(SQLAlchemyError):
     """The database ended the transaction by itself, and the work did not say so."""
 
@@ -144,8 +152,9 @@ class Writer:
         """Commit the jobs as one group; what lost a race is done again, until the time for it is over."""
         until = monotonic() + GROUP_SECONDS
         groups = [jobs]
-        for _ in range(ATTEMPTS):
-            groups = [again for group in groups for again in self._attempt(group, until)]
+        for number in range(ATTEMPTS):
+            attempts = (self._attempt(group, until, trusting=number == 0) for group in groups)
+            groups = [again for found in attempts for again in found]
             if not groups:
                 return
         self._give_up([job for group in groups for job in group])
@@ -155,8 +164,12 @@ class Writer:
         self._note_fault(busy)
         self._settle(jobs, busy)
 
-    def _attempt(self, jobs: list[Job[Any]], until: float) -> list[list[Job[Any]]]:
-        """Run the jobs in one transaction and settle them; return the groups that are worth another try."""
+    def _attempt(self, jobs: list[Job[Any]], until: float, *, trusting: bool) -> list[list[Job[Any]]]:
+        """Run the jobs in one transaction and settle them; return the groups that are worth another try.
+
+        `trusting`: without savepoints, which cost as much as most jobs; if one fails, all is undone and run
+        again with them. Who lost a race comes last then, so that nobody waits twice for its lock.
+        """
         if monotonic() >= until:
             self._give_up(jobs)
             return []
@@ -167,11 +180,17 @@ class Writer:
             with self._engine.connect() as connection, connection.begin() as transaction:
                 if len(jobs) == 1:
                     self._run_alone(connection, jobs[0])
+                elif trusting:
+                    self._run_trusting(connection, jobs)
                 else:
                     self._run_all(connection, jobs, until)
                 if jobs[0].error is None or len(jobs) > 1:
                     committing = True
                     transaction.commit()
+        except _Failed as failed:
+            if is_lost_race(failed.cause):
+                return [[job for job in jobs if job is not failed.job], [failed.job]]
+            return [jobs]
         except SQLAlchemyError as error:
             return self._failed(jobs, error, committing=committing)
         self._note_success(jobs)
@@ -185,6 +204,16 @@ class Writer:
                 self._run_job(connection, job)
             else:  # its neighbours waited for locks, each its 5 s
                 job.error = StoreError("the store is busy")
+
+    @staticmethod
+    def _run_trusting(connection: Connection, jobs: list[Job[Any]]) -> None:
+        for job in jobs:
+            try:
+                job.result = job.work(connection)
+            except Exception as error:
+                raise _Failed(job, error) from error
+            if not _in_transaction(connection):
+                raise _Failed(job, _Ended("transaction"))
 
     def _run_alone(self, connection: Connection, job: Job[Any]) -> None:
         """Run the only job of a transaction, which needs no savepoint: it is rolled back if the job fails."""
