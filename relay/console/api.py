@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query
 
-from relay.console import actions, read, shapes
+from relay.console import actions, health, read, shapes
 from relay.console.desk import Desk, Visitor
 from relay.console.login import api_visitor, desk_of
 from relay.console.roles import May
@@ -75,6 +75,15 @@ async def stats(
         series={action: list(values) for action, values in counts.series.items()},
         totals=counts.totals,
     )
+
+
+@router.get("/health", tags=["numbers"])
+async def how_it_is(asker: Asker, desk: DeskOf) -> health.Health:
+    """Return whether anything is wrong with this node: the provider's to know, not a customer's."""
+    asker.needs(May.READ)
+    if asker.only is not None:
+        raise NotFound("there is none")
+    return await health.health(desk, desk.now())
 
 
 @router.get("/accounts", tags=["accounts"])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 router = APIRouter(include_in_schema=False)
 
 #: What an open page asks for by itself: it keeps nobody logged in who has left the desk.
-POLLED = frozenset({"/now", "/api/v1/stats"})
+POLLED = frozenset({"/now", "/health", "/api/v1/stats"})
 _TOUCH = timedelta(minutes=1)
 #: The purpose under which a person's second factor is sealed; the name is its context.
 SECOND_FACTOR = "staff second factor"

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from relay.console import actions, read, shapes
+from relay.console import actions, health, read, shapes
 from relay.console.desk import Desk, Visitor
 from relay.console.evidence import CASE, MESSAGE
 from relay.console.frame import behind, older, render, subject_path
@@ -51,9 +51,15 @@ async def overview(request: Request, visitor: Staff, desk: DeskOf) -> Response:
     now = desk.now()
     counts = await desk.series.counts("1h", now)
     values = await desk.store.query(lambda tx: _now(tx, now))
-    good, facts = desk.ready()
-    values |= {"totals": counts.totals, "ready": good, "facts": facts, "windows": WINDOWS}
+    values |= {"totals": counts.totals, "windows": WINDOWS, "health": await health.health(desk, now)}
     return render(request, visitor, "overview.html", **values)
+
+
+@router.get("/health")
+async def health_now(request: Request, visitor: Staff, desk: DeskOf) -> Response:
+    """Return whether anything is wrong; the overview asks for it every few seconds."""
+    visitor.needs(May.READ)
+    return render(request, visitor, "health.html", health=await health.health(desk, desk.now()))
 
 
 @router.get("/now")

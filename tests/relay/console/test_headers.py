@@ -164,7 +164,7 @@ def test_probes_answer_without_a_login(world: World) -> None:
     broken = client.get("/readyz")
     assert (broken.status_code, broken.json()) == (503, {"ready": False, "store": False})
     page = world.at_desk("viewer").get("/")
-    assert "Mail is not taken now" in page.text
+    assert "is not taken now: store" in page.text
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ PAGES: dict[tuple[str, str], May | None] = {
     ("GET", "/"): May.READ,
     ("GET", "/find"): May.READ,
     ("GET", "/now"): May.READ,
+    ("GET", "/health"): May.READ,
     ("GET", "/audit/chain"): May.AUDIT,
     ("GET", "/accounts"): May.READ,
     ("GET", "/accounts.csv"): May.EXPORT,
