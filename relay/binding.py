@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 
 from relay.errors import RelayError
 from relay.values import split_address
+
+#: What to do about the usual reasons.
+_ADVICE = {
+    errno.EADDRINUSE: "; another program, or another Gatepost, has it: `ss -ltnp` tells which",
+    errno.EACCES: "; ports below 1024 need CAP_NET_BIND_SERVICE, which deploy/systemd/gatepost.service gives",
+    errno.EADDRNOTAVAIL: "; no interface of this machine has that address",
+}
 
 
 def bind(address: str, *, shared: bool = False) -> socket.socket:
@@ -23,7 +31,8 @@ def bind(address: str, *, shared: bool = False) -> socket.socket:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
-        raise RelayError(f"cannot listen on {address}: {error.strerror}") from error
+        advice = _ADVICE.get(error.errno or 0, "")
+        raise RelayError(f"cannot listen on {address}: {error.strerror}{advice}") from error
     bound.setblocking(False)  # noqa: FBT003 - its only argument
     return bound
 

@@ -114,7 +114,13 @@ def _examine_store(config: Config) -> None:
             store.close()
     except (StoreError, OSError) as error:
         raise ConfigError(
-            [Fault("store.url", config.store.url.partition("@")[2] or config.store.url, str(error))]
+            [
+                Fault(
+                    "store.url",
+                    config.store.url.partition("@")[2] or config.store.url,
+                    str(error).removeprefix("store.url: "),
+                )
+            ]
         ) from error
 
 

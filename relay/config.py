@@ -310,7 +310,12 @@ def load(path: Path) -> Config:
     try:
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
-        raise ConfigError([Fault(str(path), "cannot be read", error.strerror or "unreadable")]) from error
+        what = error.strerror or "unreadable"
+        if isinstance(error, FileNotFoundError):
+            what = (
+                "there is no such file: name yours by `gatepost -c FILE`, or make one by `gatepost init DIR`"
+            )
+        raise ConfigError([Fault(str(path), "cannot be read", what)]) from error
     except UnicodeDecodeError as error:
         raise ConfigError([Fault(f"{path.name}", f"byte {error.start}", "must be UTF-8")]) from error
     return parse(text, path.parent, path.name)

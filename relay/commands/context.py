@@ -12,7 +12,7 @@ import click
 
 from relay import clock
 from relay import config as configuration
-from relay.errors import ConfigError, RelayError
+from relay.errors import ConfigError, RelayError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,8 +54,12 @@ class Context:
         """Return the migrated store, closed when the command ends."""
         from relay.store.engine import Store
 
-        store = Store(self.config.store.url, self.config.folder)
-        store.migrate()
+        try:
+            store = Store(self.config.store.url, self.config.folder)
+            store.migrate()
+        except StoreError as error:
+            what = str(error).removeprefix("store.url: ")
+            raise StoreError(f"{self.path}: the store of store.url cannot be used: {what}") from error
         click.get_current_context().call_on_close(store.close)
         return store
 

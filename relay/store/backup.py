@@ -62,6 +62,8 @@ def backup(
         }
         _write(target / MANIFEST, json.dumps(manifest, indent=1).encode())
         migrate.sync(target)
+    except FileExistsError:
+        raise StoreError(f"{target} exists already: a copy goes into a new folder") from None
     except (OSError, sqlite3.Error) as error:
         raise StoreError(f"{target}: {error}") from error
     return manifest
