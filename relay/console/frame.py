@@ -44,7 +44,10 @@ NAVIGATION = (
     Link("/staff", "Staff", "s", May.STAFF),
 )
 #: Pages that are found under another one's name.
-_SHELF = {"servers": "/customers", "explain": "/cases", "waiting": "/held"}
+_SHELF = {
+    "servers": "/customers", "explain": "/cases", "waiting": "/held", "held-back": "/cases",
+    "reports": "/complaints", "reporters": "/complaints", "suppressions": "/complaints",
+}  # fmt: skip
 #: What a page says after a form did its work; the address holds the word only, never the text.
 _DONE = {
     "active": "Reinstated. Mail goes through again within a second.",
@@ -60,6 +63,16 @@ _DONE = {
     "digest": "Deleted; each account gets one note about all of its messages.",
     "bounce": "Given up; each sender gets a report.",
     "retry": "Tried again now.",
+    "taught": "Done, and learned. Every process takes the new model up within a second.",
+    "untaught": "Done, but nothing was learned: the model could not be written.",
+    "switch": "It is off. Every process heard of it within a second.",
+    "confirm": "Done as the ladder asked. It holds within a second.",
+    "dismiss": "Left as they are; nobody is asked again about these.",
+    "reinstate": "Reinstated. Mail goes through again within a second.",
+    "dropped": "Dropped.",
+    "counted": "Recorded; it counts.",
+    "recorded": "Recorded; it does not count. Complaints say why.",
+    "reporter": "The registry is changed; the next report is judged by it.",
     "staff": "Done. Their sessions have ended; they log in again.",
 }
 
@@ -73,6 +86,8 @@ def render(request: Request, visitor: Visitor, template: str, **values: Any) -> 
         "pages": [link for link in NAVIGATION if link.may in visitor.may],
         "here": _SHELF.get(shelf, f"/{shelf}"),
         "done": _done(request),
+        "switches": getattr(request.state, "switches", ()),
+        "may_end": May.EMERGENCY in visitor.may,
     }
     text = desk_of(request).words.get_template(template).render(**frame, **values)
     return Response(text, media_type="text/html")
@@ -81,7 +96,8 @@ def render(request: Request, visitor: Visitor, template: str, **values: Any) -> 
 def _done(request: Request) -> str:
     """Return what the form before this page did, and to how many messages."""
     done, count = (request.query_params.get(name, "") for name in ("done", "count"))
-    many = f"{count} messages. " if re.fullmatch("[0-9]{1,5}", count) else ""
+    things = "accounts" if request.url.path == "/held-back" else "messages"
+    many = f"{count} {things if count != '1' else things[:-1]}. " if re.fullmatch("[0-9]{1,5}", count) else ""
     return f"{many}{_DONE[done]}" if done in _DONE else ""
 
 

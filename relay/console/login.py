@@ -18,7 +18,7 @@ from relay.console.desk import Desk, NotLoggedIn, Refused, Visitor
 from relay.console.guard import client_key
 from relay.console.roles import GRANTS, SCOPES, Role, Scope
 from relay.events import LoginTried
-from relay.store import audit, staff, tokens
+from relay.store import audit, emergency, staff, tokens
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -123,7 +123,9 @@ async def _session(request: Request) -> Visitor | None:
     if not session_id or len(session_id) > 200:
         return None
     now = desk.now()
-    found = await desk.store.query(lambda tx: staff.session(tx, now, session_id))
+    found, request.state.switches = await desk.store.query(
+        lambda tx: (staff.session(tx, now, session_id), emergency.switched_on(tx, now))
+    )
     if found is None or found.staff.role not in set(Role):
         return None
     if request.url.path not in POLLED and desk.touches.due(session_id, now):

@@ -26,6 +26,8 @@ class May(StrEnum):
     SWITCH_SERVERS = "switch servers"
     SWITCH_CUSTOMERS = "switch customers"
     SUPPRESS = "change suppressions"
+    REPORTERS = "list and change reporters"
+    EMERGENCY = "end brake and bypass"
     MAIL = "look at mail and decide about it"
     AUDIT = "read the audit log"
     TOKENS = "manage API tokens"
@@ -47,7 +49,14 @@ CUSTOMERS = frozenset({Scope.READ, Scope.SUPPRESSION, Scope.PAUSE})
 
 _VIEWER = frozenset({May.READ})
 _SUPPORT = _VIEWER | {May.EXPORT, May.PAUSE, May.SWITCH_ACCOUNTS, May.SUPPRESS}
-_ABUSE = _SUPPORT | {May.SWITCH_SERVERS, May.SWITCH_CUSTOMERS, May.MAIL, May.AUDIT}
+_ABUSE = (
+    _SUPPORT
+    | {May.SWITCH_SERVERS, May.SWITCH_CUSTOMERS, May.MAIL, May.AUDIT}
+    | {
+        May.REPORTERS,
+        May.EMERGENCY,
+    }
+)
 
 GRANTS: dict[Role, frozenset[May]] = {
     Role.VIEWER: _VIEWER,

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from starlette.responses import RedirectResponse, Response
 
 from relay.clock import micros, moment
+from relay.console import teaching
 from relay.console.desk import Desk, Refused, Visitor
 from relay.console.frame import older, render
 from relay.console.login import Staff, check_form, desk_of
@@ -223,6 +224,7 @@ class DeedForm:
     everything: bool
     reason: str
     csrf: str
+    teach: bool = False
 
 
 def deed_form(
@@ -230,10 +232,11 @@ def deed_form(
     chosen: Annotated[list[str], Form(alias="id", max_length=MOST)] = [],  # noqa: B006 - FastAPI copies it
     scope: Annotated[str, Form(max_length=20)] = "",
     reason: Reason = "",
+    teach: Annotated[str, Form(max_length=10)] = "",
     csrf: Csrf = "",
 ) -> DeedForm:
     """Read the form."""
-    return DeedForm(deed, tuple(chosen), scope == "all", reason, csrf)
+    return DeedForm(deed, tuple(chosen), scope == "all", reason, csrf, bool(teach))
 
 
 def _because(text: str) -> str:
@@ -257,16 +260,29 @@ async def _act(request: Request, visitor: Visitor, desk: Desk, narrowed: Sought,
     chosen = await _chosen(desk, narrowed, shelf) if form.everything else form.ids
     if not chosen:
         raise Refused(422, "Choose messages, or all that the list shows.")
-    total = hold.Done()
+    total, read = hold.Done(), _lessons(desk, shelf, form)
+    lessons: dict[str, bytes] = {}
     for start in range(0, len(chosen), GROUP):
         some = chosen[start : start + GROUP]
+        if read is not None and len(lessons) < teaching.MOST:
+            lessons |= await desk.store.query(partial(read, numbers=some))
         done = await desk.store.write(partial(act, deed=deed, reports=desk.reports, ids=some))
         await asyncio.to_thread(_remove, desk.reports, done.files)
         total.ids += done.ids
         total.deleted += done.deleted
     if form.deed == "digest":
         await desk.store.write(lambda tx: hold.digest(tx, deed, desk.reports, total.deleted))
-    return RedirectResponse(f"/{shelf}?done={form.deed}&count={len(total.ids)}", 303)
+    taught = {number: body for number, body in lessons.items() if number in set(total.ids)}
+    learned = not taught or await teaching.teach(desk, deed, teaching.KINDS[form.deed], taught)
+    done_as = form.deed if learned and not taught else "taught" if learned else "untaught"
+    return RedirectResponse(f"/{shelf}?done={done_as}&count={len(total.ids)}", 303)
+
+
+def _lessons(desk: Desk, shelf: str, form: DeedForm) -> Callable[..., dict[str, bytes]] | None:
+    """Return what reads messages before they go, where the classifier shall learn from them."""
+    if shelf != "held" or not form.teach or form.deed not in teaching.KINDS:
+        return None
+    return partial(teaching.lessons, reports=desk.reports)
 
 
 async def _chosen(desk: Desk, narrowed: Sought, shelf: str) -> Sequence[str]:

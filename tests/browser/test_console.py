@@ -11,6 +11,7 @@ from sqlalchemy import insert
 
 from relay.clock import micros
 from relay.store import accounts, schema, staff
+from tests.relay.console.desk_work import desk_work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,7 @@ LOGIN = "anna@acme.example"
 VENDOR = Path(__file__).parent / "vendor"
 PAGES = ["/", "/accounts", f"/accounts/{LOGIN}", "/complaints", "/cases", "/customers", "/customers/acme"]
 PAGES += ["/servers/acme", "/held", "/outbox", "/audit", "/tokens", "/staff", "/me"]
+PAGES += ["/held-back", "/reports", f"/reports/{'ab' * 32}", "/reporters", "/suppressions?customer=acme"]
 HOSTILE = ("<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{7*7}}", "javascript:alert(1)")
 
 
@@ -45,6 +47,7 @@ def furnish(world: World) -> str:
     world.suspend(LOGIN, "18 complaints of 2,000 relayed")
     world.waits(LOGIN, message, score=9.5, hits=hits, campaign="c0ffee")
     world.waits(LOGIN, state="waiting", reason="standing", last="4.2.1 mailbox busy")
+    desk_work(world)
     return message
 
 

@@ -48,11 +48,11 @@
     }
   });
 
-  // --- forms that change a standing: the length is asked for only where it means something ------------
-  for (const form of document.querySelectorAll("form.standing")) {
-    const field = form.querySelector("[data-for]");
+  // --- forms with choices: a length is asked for only where it means something -------------------------
+  for (const field of document.querySelectorAll("[data-for]")) {
+    const form = field.closest("form");
     const show = () => {
-      field.hidden = form.querySelector("input[name=state]:checked")?.value !== field.dataset.for;
+      field.hidden = form.querySelector("input[type=radio]:checked")?.value !== field.dataset.for;
     };
     form.addEventListener("change", show);
     show();

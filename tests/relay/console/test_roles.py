@@ -10,6 +10,7 @@ from relay.console.login import csrf_of
 from relay.console.roles import GRANTS, May, Role
 from relay.store import staff, tokens
 from tests.relay.console.conftest import ROLES
+from tests.relay.console.desk_work import report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,8 +71,26 @@ PAGES: dict[tuple[str, str], May | None] = {
     ("GET", "/staff"): May.STAFF,
     ("POST", "/staff"): May.STAFF,
     ("POST", "/staff/{name}"): May.STAFF,
+    ("GET", "/held-back"): May.READ,
+    ("POST", "/held-back"): May.SWITCH_ACCOUNTS,
+    ("GET", "/reports"): May.MAIL,
+    ("POST", "/reports"): May.MAIL,
+    ("GET", "/reports/{number}"): May.MAIL,
+    ("POST", "/reports/{number}/look"): May.MAIL,
+    ("POST", "/reports/{number}"): May.MAIL,
+    ("GET", "/reporters"): May.READ,
+    ("POST", "/reporters"): May.REPORTERS,
+    ("POST", "/reporters/{name}"): May.REPORTERS,
+    ("GET", "/suppressions"): May.READ,
+    ("POST", "/suppressions"): May.READ,
+    ("POST", "/switches/{name}/off"): May.EMERGENCY,
     ("GET", "/api/v1/audit"): May.AUDIT,
 }
+#: where a form goes back to the page that it is on
+PLACES = (
+    "/tokens", "/staff", "/held", "/outbox", "/held-back", "/reports", "/reports/{number}", "/reporters",
+    "/suppressions",
+)  # fmt: skip
 _FILL = {
     "{login:path}": "anna@acme.example",
     "{name:path}": "acme",
@@ -124,6 +143,7 @@ def test_co_06_role_by_route(world: World, role: str) -> None:
     app = world.app()
     client = world.at_desk(role, app)
     message = world.waits("anna@acme.example", world.sent("anna@acme.example"))
+    report(world, message)
     with world.store.begin() as tx:
         prefix = tokens.make(tx, world.now, "t", scopes=["read"], made_by="test")[:11]
     for (method, path), may in PAGES.items():
@@ -177,7 +197,7 @@ def test_co_03_no_form_without_its_token_and_no_get_changes_anything(world: Worl
         token = {"csrf": csrf_of(client.cookies["gatepost-session"])}
         foreign = {"origin": "https://evil.example"}
         assert client.post(address, data=data | token, headers=foreign).status_code == 403, path
-        if path not in ("/tokens", "/staff", "/held", "/outbox"):
+        if path not in PLACES:
             assert client.get(address, params=data | token).status_code in (404, 405), path
     assert [action for _, action, _ in world.audit()] == ["login"]
     assert world.account("anna@acme.example").effective.state == "active"
