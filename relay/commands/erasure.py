@@ -68,8 +68,9 @@ def erase(context: Context, login: str, reason: str, waiting: str | None, pack: 
     deleted = _forget(context, names)
     with context.begin() as tx:
         erasure.finish(
-            tx, clock.now(), names, who=deed.who, reason=reason, waiting=f"{gone} {waiting or 'none'}"
-        )
+            tx, clock.now(), names, context.keyring,
+            who=deed.who, reason=reason, waiting=f"{gone} {waiting or 'none'}",
+        )  # fmt: skip
         left = erasure.left(tx, names)
     if pack:
         compact.pack(context.store.url)

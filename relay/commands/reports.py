@@ -304,7 +304,7 @@ def list_audit(context: Context, limit: int, customer: str | None, as_json: bool
 def verify_audit(context: Context) -> None:
     """Check the chain; exit 1 at the first entry that was altered."""
     with context.read() as tx:
-        bad = audit.verify(tx)
+        bad = audit.verify(tx, context.keyring)
     if bad is not None:
         raise NotFound(f"entry {bad} was altered or its predecessor is gone")
     click.echo("every entry is as it was written")

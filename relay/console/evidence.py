@@ -104,7 +104,7 @@ async def audit_page(
 async def audit_chain(request: Request, visitor: Staff, desk: DeskOf) -> Response:
     """Read the whole audit log and tell whether anything in it was altered, removed or put in."""
     visitor.needs(May.AUDIT)
-    broken = await desk.store.query(audit.verify)
+    broken = await desk.store.query(lambda tx: audit.verify(tx, desk.keyring))
     return render(request, visitor, "chain.html", broken=broken)
 
 

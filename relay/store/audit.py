@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cryptography.exceptions import InvalidTag
 from sqlalchemy import ColumnElement, insert, select, update
 
 from relay.clock import micros, moment
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from relay.keyring import Keyring
+
 _FIRST = bytes(32)
 _PAGE = 1000
 #: Somebody looked at content.
@@ -33,6 +36,7 @@ LOOK = "mail.look"
 #: A person's data were erased; its details vouch for the entries that named them.
 ERASED = "account erased"
 _SALT_BYTES = 16
+_PURPOSE = "erasures in the audit log"
 
 
 class Said(NamedTuple):
@@ -95,8 +99,8 @@ def _link(previous: bytes, seq: int, at_us: int, action: str, digest: bytes) -> 
 def erase(tx: Connection, some: ColumnElement[bool], rewritten: Callable[[Said], Said]) -> dict[str, str]:
     """Rewrite those of some entries that name a person, and drop their salts: what they said is gone.
 
-    Returns what vouches for the texts that are left, by the entry's number: it belongs into the details of an
-    entry of the action ERASED, in the same transaction, or the log no longer verifies.
+    Returns what vouches for the texts that are left, by the entry's number: sealed (`vouch`), it belongs into
+    the details of an entry of the action ERASED, in the same transaction, or the log no longer verifies.
     """
     vouched: dict[str, str] = {}
     for row in tx.execute(select(_audit).where(some).order_by(_audit.c.seq)).all():
@@ -107,6 +111,29 @@ def erase(tx: Connection, some: ColumnElement[bool], rewritten: Callable[[Said],
         tx.execute(update(_audit).where(_audit.c.seq == row.seq).values(salt=None, **after._asdict()))
         vouched[str(row.seq)] = after.digest().hex()
     return vouched
+
+
+def vouch(keyring: Keyring, entries: Mapping[str, str]) -> dict[str, Any]:
+    """Return the details by which an entry of the action ERASED vouches for others.
+
+    Sealed with a master key: who can only write to the database alters no entry by an erasure of his own.
+    """
+    return {"entries": entries, "seal": keyring.seal(_PURPOSE, b"", _sealed(entries)).hex()}
+
+
+def _sealed(entries: Mapping[str, str]) -> bytes:
+    return json.dumps(entries, sort_keys=True).encode()
+
+
+def _vouched(details: str, keyring: Keyring | None) -> dict[int, str]:
+    """Return the entries that the details of an erasure vouch for; none if they are no genuine ones."""
+    try:
+        found = json.loads(details)
+        if keyring is not None:
+            keyring.open(_PURPOSE, bytes.fromhex(found["seal"]), _sealed(found["entries"]))
+        return {int(seq): str(digest) for seq, digest in found["entries"].items()}
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, InvalidTag):
+        return {}
 
 
 def _said(row: Row[Any]) -> Said:
@@ -159,8 +186,11 @@ def _entry(row: Row[Any]) -> Entry:
     return Entry(row.seq, moment(row.at_us), row.who, row.action, row.object, row.reason, details)
 
 
-def verify(tx: Connection) -> int | None:
-    """Return the number of the first entry that was altered, removed or put in; None if all is as written."""
+def verify(tx: Connection, keyring: Keyring | None = None) -> int | None:
+    """Return the number of the first entry that was altered, removed or put in; None if all is as written.
+
+    Without the keys nobody can tell whether an erasure is genuine, and all are taken for it.
+    """
     before, expected = _FIRST, 1
     erased: dict[int, str] = {}
     erasures: list[Row[Any]] = []
@@ -181,17 +211,19 @@ def verify(tx: Connection) -> int | None:
     written = int(tx.execute(select(counter.c.value).where(counter.c.name == "audit")).scalar() or 0)
     if written != expected - 1:
         return min(expected, written + 1)
-    return _not_vouched_for(erased, erasures)
+    return _not_vouched_for(erased, erasures, keyring)
 
 
-def _not_vouched_for(erased: Mapping[int, str], erasures: Sequence[Row[Any]]) -> int | None:
+def _not_vouched_for(
+    erased: Mapping[int, str], erasures: Sequence[Row[Any]], keyring: Keyring | None
+) -> int | None:
     """Return the first entry without its salt whose texts are not those that its newest erasure left."""
     vouched: dict[int, str] = {}
     for row in reversed(erasures):
         if row.salt is None and vouched.get(row.seq) != erased[row.seq]:
             continue  # it is bad itself, and vouches for nothing
-        for seq, digest in json.loads(row.details).get("entries", {}).items():
-            vouched.setdefault(int(seq), digest)
+        for seq, digest in _vouched(row.details, keyring).items():
+            vouched.setdefault(seq, digest)
     return min((seq for seq, digest in erased.items() if vouched.get(seq) != digest), default=None)
 
 

@@ -87,7 +87,7 @@ def check(target: Path, keyring: Keyring | None = None) -> list[str]:
     if keyring is not None:
         known = _marks(keyring)
         faults += [f"master key {n} is another or missing" for n in keys if known.get(n) != keys[n]]
-    return faults or _check_database(target)
+    return faults or _check_database(target, keyring)
 
 
 def restore(target: Path, url: str, folder: Path, *, spool: Path, keyring: Keyring | None = None) -> None:
@@ -146,7 +146,7 @@ def _opened(target: Path) -> Iterator[Connection]:
         engine.dispose()
 
 
-def _check_database(target: Path) -> list[str]:
+def _check_database(target: Path, keyring: Keyring | None) -> list[str]:
     """Look inside: whole, of a version we know, audit chain unbroken, a body for every message."""
     faults: list[str] = []
     try:
@@ -156,7 +156,7 @@ def _check_database(target: Path) -> list[str]:
                 faults += [f"{pragma}: {fault}" for fault in found if fault != "ok"]
             if (revision := migrate.revision(tx)) > schema.REVISION:
                 faults.append(f"revision {revision} is newer than this Gatepost")
-            if (bad := audit.verify(tx)) is not None:
+            if (bad := audit.verify(tx, keyring)) is not None:
                 faults.append(f"audit entry {bad} was altered")
             faults += [f"the body of message {number} is missing" for number in _bodiless(tx, target)]
     except StoreError as error:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Column, Connection
 
+    from relay.keyring import Keyring
     from relay.model import Account
 
 #: What grows with the mail of an account, and the column that names it.
@@ -149,7 +150,9 @@ def _texts(table: Table) -> Iterator[Column[Any]]:
                 yield column
 
 
-def finish(tx: Connection, now: datetime, names: Names, *, who: str, reason: str, waiting: str) -> None:
+def finish(  # noqa: PLR0913 - who and why, for the log
+    tx: Connection, now: datetime, names: Names, keyring: Keyring, *, who: str, reason: str, waiting: str
+) -> None:
     """Delete the account itself, its cases, notices and appeals, and rename it in the audit log.
 
     Every process hears of it. NotFound if it is gone, Conflict while mail of it waits. What grows with
@@ -175,7 +178,7 @@ def finish(tx: Connection, now: datetime, names: Names, *, who: str, reason: str
     log = schema.audit
     named = or_(*(names.said_in(column) for column in (log.c.who, log.c.object, log.c.reason, log.c.details)))
     entries = audit.erase(tx, named, lambda said: _anonymous(names, said))
-    details = {"customer": account.customer.name, "waiting": waiting, "entries": entries}
+    details = {"customer": account.customer.name, "waiting": waiting, **audit.vouch(keyring, entries)}
     audit.append(tx, now, who, audit.ERASED, f"account {names.pseudonym}", names.clean(reason), details)
 
 
@@ -191,7 +194,10 @@ def _fingerprints(tx: Connection, account: Account) -> list[int]:
 def _anonymous(names: Names, said: audit.Said) -> audit.Said:
     """Return an entry's texts without the account's names; what staff wrote about the account itself goes."""
     own = said.object.lower() == f"account {names.login.lower()}"
-    details = names.clean_value(json.loads(said.details))
+    written = json.loads(said.details)
+    details = names.clean_value(written)
+    if isinstance(written, dict) and "seal" in written:  # of an erasure: numbers, whoever is called like one
+        details |= {key: written[key] for key in ("entries", "seal") if key in written}
     if own and isinstance(details, dict):
         details = _without_senders(details)
     by_people = own and said.who not in _OURS

@@ -9,6 +9,7 @@ from sqlalchemy import Column, LargeBinary, Table, insert, select, text
 from sqlalchemy.sql.sqltypes import JSON, BigInteger, Boolean, Float, Integer
 
 from relay.errors import Conflict, NotFound
+from relay.keyring import KEY_BYTES, Key, Keyring
 from relay.model import AccountClass, Level, State
 from relay.store import accounts, audit, changes, compact, erasure, schema, switch
 from tests.relay.store.people import NOW, add_account, add_customer
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from relay.store.engine import Store
 
+RING = Keyring([Key(1, b"k" * KEY_BYTES)])
 LOGIN = "Änne.Müller@acme.example"
 ALIAS, FORMER = "aenne@old.example", "maiden.name@old.example"
 TRACES = [form.encode() for name in (LOGIN, ALIAS, FORMER) for form in (name, name.lower())]
@@ -106,7 +108,7 @@ def erased(store: Store, reason: str = "she asked") -> erasure.Names:
             more = bool(erasure.forget_some(tx, names.number))
     with store.begin() as tx:
         erasure.clean_words(tx, names)
-        erasure.finish(tx, NOW, names, who="staff:eve", reason=reason, waiting="none")
+        erasure.finish(tx, NOW, names, RING, who="staff:eve", reason=reason, waiting="none")
     return names
 
 
@@ -129,7 +131,7 @@ def test_nothing_names_the_person_any_more_and_the_log_still_verifies(store: Sto
         for name in (LOGIN, ALIAS, FORMER, "Müller rang"):
             assert name.lower() not in rows
             assert json.dumps(name)[1:-1].lower() not in rows
-        assert audit.verify(tx) is None
+        assert audit.verify(tx, RING) is None
         newest = audit.entries(tx, limit=100)
         assert len(newest) == before + 1
         assert (newest[0].action, newest[0].object) == (audit.ERASED, f"account erased-{number}")
@@ -194,7 +196,7 @@ def test_it_waits_for_mail_that_waits(store: Store) -> None:
             )
         )  # fmt: skip
     with pytest.raises(Conflict, match="came to wait"), store.begin() as tx:
-        erasure.finish(tx, NOW, names, who="staff:eve", reason="", waiting="none")
+        erasure.finish(tx, NOW, names, RING, who="staff:eve", reason="", waiting="none")
 
 
 def test_an_erased_person_can_share_entries_with_another(store: Store) -> None:
@@ -206,9 +208,9 @@ def test_an_erased_person_can_share_entries_with_another(store: Store) -> None:
     for login in ("a@acme.example", "b@acme.example"):
         with store.begin() as tx:
             names = erasure.names_of(tx, login)
-            erasure.finish(tx, NOW, names, who="staff:eve", reason="not b@acme.example", waiting="none")
+            erasure.finish(tx, NOW, names, RING, who="staff:eve", reason="not b@acme.example", waiting="none")
     with store.read() as tx:
-        assert audit.verify(tx) is None
+        assert audit.verify(tx, RING) is None
         rows = everything(tx)
         assert "a@acme.example" not in rows
         assert "b@acme.example" not in rows
@@ -227,11 +229,48 @@ def test_what_is_left_of_an_entry_cannot_be_altered_either(store: Store, tamperi
         full(tx)
     erased(store)
     with store.begin() as tx:
-        assert audit.verify(tx) is None
+        assert audit.verify(tx, RING) is None
         # the lock lets this pass: the log still tells
         tx.exec_driver_sql(tampering)
     with store.read() as tx:
-        assert audit.verify(tx) == int(tampering[-1])
+        assert audit.verify(tx, RING) == int(tampering[-1])
+
+
+def test_nobody_without_the_keys_can_alter_an_entry_by_an_erasure_of_his_own(store: Store) -> None:
+    with store.begin() as tx:
+        full(tx)
+        told = tx.execute(select(schema.audit).where(schema.audit.c.seq == 3)).one()
+        said = audit.Said(told.who, told.object, "nothing happened", told.details)
+        tx.execute(text("UPDATE audit SET salt = NULL, reason = 'nothing happened' WHERE seq = 3"))
+        forged = {"entries": {"3": said.digest().hex()}}
+        audit.append(tx, NOW, "staff:eve", audit.ERASED, "account erased-1", "", forged)
+        other = Keyring([Key(1, b"o" * KEY_BYTES)])
+        audit.append(
+            tx, NOW, "staff:eve", audit.ERASED, "account erased-1", "", audit.vouch(other, forged["entries"])
+        )
+        assert audit.verify(tx, RING) == 3
+
+
+@pytest.mark.parametrize("details", [{"entries": {"x": "y"}}, {"entries": [1]}, {"seal": 5, "entries": {}}])
+def test_an_erasure_of_another_form_vouches_for_nothing(store: Store, details: dict[str, Any]) -> None:
+    with store.begin() as tx:
+        full(tx)
+        audit.append(tx, NOW, "staff:eve", audit.ERASED, "account erased-1", "", details)
+        assert audit.verify(tx, RING) is None
+        assert audit.verify(tx) is None
+        tx.execute(text("UPDATE audit SET salt = NULL WHERE seq = 3"))
+        assert audit.verify(tx, RING) == 3
+
+
+def test_who_is_called_like_a_number_can_be_erased(store: Store) -> None:
+    with store.begin() as tx:
+        full(tx)
+    erased(store)
+    with store.begin() as tx:
+        accounts.add_account(tx, NOW, "3", customer="acme")
+        names = erasure.names_of(tx, "3")
+        erasure.finish(tx, NOW, names, RING, who="staff:eve", reason="", waiting="none")
+        assert audit.verify(tx, RING) is None
 
 
 def test_what_still_names_the_person_is_said(store: Store) -> None:
