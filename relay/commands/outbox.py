@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import re
-from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
@@ -28,7 +27,6 @@ from relay.commands.context import (
 from relay.errors import NotFound
 from relay.outbox import hold, queue
 from relay.outbox.envelope import WaitingEnvelope
-from relay.outbox.spool import BodyLost
 from relay.store import accounts
 from relay.store import outbox as rows
 from relay.store.outbox import Filter, Row, State
@@ -211,7 +209,7 @@ def in_groups(
     reports = reports_of(context)
     for group in groups:
         with context.begin() as tx:
-            lessons = _lessons(tx, reports, group) if learn else {}
+            lessons = hold.lessons(tx, reports, group) if learn else {}
             done = deed(tx, group)
         if learn:
             learn([lessons[number] for number in done.ids if number in lessons])
@@ -233,17 +231,6 @@ def in_groups(
         )
     if total.skipped and not total.ids:
         raise SystemExit(REFUSED)
-
-
-def _lessons(tx: Connection, reports: Reports, group: Sequence[str]) -> dict[str, bytes]:
-    """Return the messages as their senders wrote them; one whose body is lost teaches nothing."""
-    found: dict[str, bytes] = {}
-    for number in group:
-        row = rows.get(tx, number)
-        if row is not None:
-            with suppress(BodyLost):
-                found[number] = hold.lesson(hold.content(tx, reports, row))
-    return found
 
 
 def deed_of(reason: str) -> hold.Deed:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from relay import screens
 from relay.outbox import hold
-from relay.outbox.spool import BodyLost
 from relay.store import audit
-from relay.store import outbox as rows
 from screening.classify import training
 from screening.classify.model import ModelError
 
@@ -18,26 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from sqlalchemy import Connection
-
     from relay.console.desk import Desk
-    from relay.outbox.report import Reports
 
 #: What a deed says of the mail that it is done to; others teach nothing.
 KINDS = {"release": "ham", "delete": "spam", "digest": "spam"}
 #: So many messages of one click are learned: the model is trained anew with all that it knows.
 MOST = 200
-
-
-def lessons(tx: Connection, reports: Reports, numbers: Sequence[str]) -> dict[str, bytes]:
-    """Return held messages as their senders wrote them; one whose body is lost teaches nothing."""
-    found: dict[str, bytes] = {}
-    for number in numbers:
-        row = rows.get(tx, number)
-        if row is not None:
-            with suppress(BodyLost):
-                found[number] = hold.lesson(hold.content(tx, reports, row))
-    return found
 
 
 async def teach(desk: Desk, deed: hold.Deed, kind: str, bodies: dict[str, bytes]) -> bool:

@@ -265,7 +265,7 @@ async def _act(request: Request, visitor: Visitor, desk: Desk, narrowed: Sought,
     for start in range(0, len(chosen), GROUP):
         some = chosen[start : start + GROUP]
         if read is not None and len(lessons) < teaching.MOST:
-            lessons |= await desk.store.query(partial(read, numbers=some))
+            lessons |= await desk.store.query(partial(read, ids=some))
         done = await desk.store.write(partial(act, deed=deed, reports=desk.reports, ids=some))
         await asyncio.to_thread(_remove, desk.reports, done.files)
         total.ids += done.ids
@@ -282,7 +282,7 @@ def _lessons(desk: Desk, shelf: str, form: DeedForm) -> Callable[..., dict[str, 
     """Return what reads messages before they go, where the classifier shall learn from them."""
     if shelf != "held" or not form.teach or form.deed not in teaching.KINDS:
         return None
-    return partial(teaching.lessons, reports=desk.reports)
+    return partial(hold.lessons, reports=desk.reports)
 
 
 async def _chosen(desk: Desk, narrowed: Sought, shelf: str) -> Sequence[str]:

@@ -7,6 +7,7 @@ are removed by the caller after the commit (`Done.files`).
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from relay.model import AccountClass
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import Fate, WaitingEnvelope
 from relay.outbox.parcel import Why
+from relay.outbox.spool import BodyLost
 from relay.store import accounts, audit, campaigns, journal, paces, suppression
 from relay.store import outbox as rows
 from relay.store.outbox import Row, State
@@ -122,6 +124,17 @@ def lesson(body: bytes) -> bytes:
     while ours := _OURS.match(body, start):
         start = ours.end()
     return body[start:]
+
+
+def lessons(tx: Connection, reports: Reports, ids: Sequence[str]) -> dict[str, bytes]:
+    """Return messages as their senders wrote them, by id; one whose body is lost teaches nothing."""
+    found: dict[str, bytes] = {}
+    for number in ids:
+        row = rows.get(tx, number)
+        if row is not None:
+            with suppress(BodyLost):
+                found[number] = lesson(content(tx, reports, row))
+    return found
 
 
 def _without_suppressed(tx: Connection, now: datetime, reports: Reports, row: Row) -> WaitingEnvelope:
