@@ -27,8 +27,10 @@ _COMPARED: Mapping[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt,
     ">=": operator.ge,
 }  # fmt: skip
-#: deeper brackets are CEL's
-_DEPTH = 20
+#: deeper brackets, and larger numbers, are CEL's
+_DEPTH, _DIGITS = 20, 18
+#: what a rule may be called, and what is no name in CEL
+_WORDS = frozenset(("true", "false", "null", "in"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class _Reader:
         if depth > _DEPTH:
             raise _NotPlain
         if self._follows("!"):
+            if self.tokens and _kinds().get(self.tokens[-1]) is int:
+                raise _NotPlain  # `!` takes the number, not what it is compared with
             inner = self._one(depth + 1)
             return lambda mail, hits: not inner(mail, hits)
         if self._follows("("):
@@ -126,7 +130,7 @@ class _Reader:
     def _named(self, name: str) -> Holds:
         fact = FACTS.get(name)
         if fact is None:
-            if name not in self._rules:
+            if name not in self._rules or name in _WORDS:
                 raise _NotPlain
             self.names.add(name)
             return _Hit(name)
@@ -136,7 +140,9 @@ class _Reader:
             return lambda mail, _: bool(read(mail))
         compared = _COMPARED.get(self._next()) if kind is int else None
         number = self._next() if compared is not None else ""
-        if compared is None or not (number.isascii() and number.isdigit()) or number != str(int(number)):
+        if compared is None or not (number.isascii() and number.isdigit() and len(number) <= _DIGITS):
+            raise _NotPlain
+        if number != str(int(number)):
             raise _NotPlain
         limit = int(number)
         return lambda mail, _: compared(read(mail), limit)

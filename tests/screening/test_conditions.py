@@ -76,10 +76,15 @@ def test_a_plain_condition_holds_where_cel_says_so(condition: str, hits: set[str
     "condition",
     ["link_count + 1 > 2", "from_name == 'x'", "a ? b : c", "a &&", "(a", "a)", "d", "link_count",
      "a == true",
-     "link_count > 0x1", "link_count > 01", "1 < link_count", "[a].exists(x, x)", "", "!" * 30 + "a"],
+     "link_count > 0x1", "link_count > 01", "1 < link_count", "[a].exists(x, x)", "", "!" * 30 + "a",
+     "!link_count > 1", "a && !!size == 1", "link_count > 99999999999999999999"],
 )  # fmt: skip
 def test_what_is_not_plain_is_left_to_cel(condition: str) -> None:
     assert plain(condition, RULES) is None
+
+
+def test_a_rule_cannot_take_a_word_of_cel() -> None:
+    assert plain("a && true", {*RULES, "true"}) is None
 
 
 def test_shipped_conditions_are_plain() -> None:
