@@ -193,10 +193,10 @@ def _kinds(mail: Mail) -> tuple[str, ...]:
 
 def program(mail: Mail) -> str:
     """Return the hashed name of the mail program, without its version; "" where it has none."""
-    return _program(mail.header("user-agent") or mail.header("x-mailer"))
+    return _program((mail.header("user-agent") or mail.header("x-mailer"))[:200])
 
 
 @lru_cache(maxsize=1024)
 def _program(name: str) -> str:
-    words = _VERSION.sub("", name[:200]).strip().lower()
+    words = _VERSION.sub("", name).strip().lower()
     return blake2b(words.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest() if words else ""

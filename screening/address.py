@@ -18,6 +18,8 @@ MAX_MAILBOXES = 1000
 _USUAL_MAILBOXES = 500
 MAX_COMMENT_DEPTH = 10
 MAX_VALUE = 64 * 1024
+#: longer ones are none, in whatever letters; nor are they kept
+MAX_DOMAIN = 1000
 
 _TOKEN = re.compile(
     rb'(?P<blank>[ \t\r\n]+)|(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<literal>\[[^\[\]\\]*\])'
@@ -39,9 +41,13 @@ class Mailbox(NamedTuple):
     domain: str
 
 
-@lru_cache(maxsize=4096)
 def normal_domain(domain: str) -> str:
     """Return the domain in lower-case ASCII (IDNA), or "" if it is no domain that all programs read alike."""
+    return _normal(domain) if len(domain) <= MAX_DOMAIN else ""
+
+
+@lru_cache(maxsize=4096)
+def _normal(domain: str) -> str:
     text = domain.lower()
     if text.startswith("[") and text.endswith("]"):
         return text if text.isascii() else ""

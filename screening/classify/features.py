@@ -99,7 +99,7 @@ def tokens(mail: Mail) -> tuple[Set[bytes], ...]:
         {*shape.header(mail), *shape.text(mail, text, len(words))},
         _links(mail),
         _markup(_bytes(mail.html[:MAX_HTML])) if mail.html else set(),
-        _order("\n".join([field.lower for field in mail.fields[:MAX_FIELDS]])),
+        _order("\n".join([field.lower for field in mail.fields[:MAX_FIELDS]])[:2000]),
         {run for run in text.translate(_CAPITALS).split() if len(run) > 2},
         {run[:8] for run in text.translate(_PILED).split() if len(run) > 1 and run != b"--"},
     )
@@ -134,7 +134,7 @@ def _sender(name: str, local: str, domain: str) -> frozenset[bytes]:
 @lru_cache(maxsize=1024)
 def _order(names: str) -> frozenset[bytes]:
     """Return which field stands before which; every mail program has an order of its own."""
-    return frozenset(map(b">".join, pairwise((b"", *_bytes(names[:2000]).split(b"\n"), b""))))
+    return frozenset(map(b">".join, pairwise((b"", *_bytes(names).split(b"\n"), b""))))
 
 
 def _links(mail: Mail) -> set[bytes]:

@@ -82,6 +82,7 @@ def test_many_addresses_are_cut_off() -> None:
         ("a b", ""),
         ("", ""),
         ("-a.example", ""),
+        ("[" + "1" * 2000 + "]", ""),
     ],
 )
 def test_domains_are_normal_or_refused(domain: str, normal: str) -> None:

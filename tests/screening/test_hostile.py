@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import resource
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,20 @@ def test_hostile_mail_is_judged_in_time_and_memory(shipped: Ruleset, case: str) 
     before = most_memory()
     assert judged(shipped, CASES[case]) < SECONDS
     assert most_memory() - before < 200 << 20
+
+
+def test_long_names_of_hostile_mail_are_not_kept(shipped: Ruleset) -> None:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(60):
+            name = b"%06d" % number * 10_000
+            judged(
+                shipped, b"From: a@" + name + b"\r\nX-" + name + b": y\r\nTo: b@" + name + b"\r\n\r\nx\r\n"
+            )
+        assert tracemalloc.get_traced_memory()[0] - before < 3 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.skipif(not FILES, reason="no torture mails beside the project (../shared/data)")
