@@ -136,6 +136,15 @@ def test_standard_webhooks_are_taken_once(world: World, post: Post, written: byt
     assert wrong == [401] * len(wrong)
 
 
+@pytest.mark.parametrize(
+    "written", [b"whsec_" + b"?" * 32, b"whsec_" + b"?" * 28 + b"AA==", b"whsec_c2hvcnQ="]
+)
+def test_what_only_looks_like_a_secret_is_none(world: World, post: Post, written: bytes) -> None:
+    (world.folder / "secret").write_bytes(written)
+    body = arf(sent(world))
+    assert [standard(post, body, secret=key) for key in (b"", b"\0", b"short", written)] == [401] * 4
+
+
 def test_an_array_of_a_providers_events_is_as_many_reports_and_unknown_ones_wait(
     world: World, post: Post
 ) -> None:
