@@ -84,6 +84,8 @@ def check(target: Path, keyring: Keyring | None = None) -> list[str]:
             faults.append(f"{name} is missing")
         elif _digest(path) != digest:
             faults.append(f"{name} was altered")
+    there = {str(path.relative_to(target)) for path in _files(target)}
+    faults += [f"{name} was put in" for name in sorted(there - files.keys())]
     if keyring is not None:
         known = _marks(keyring)
         faults += [f"master key {n} is another or missing" for n in keys if known.get(n) != keys[n]]

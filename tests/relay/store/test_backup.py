@@ -124,6 +124,9 @@ def test_what_is_wrong_with_a_copy_is_said(home: Path, tmp_path: Path) -> None:
     assert check(target) == ["spool/m1/m1 was altered"]
     body.unlink()
     assert check(target) == ["spool/m1/m1 is missing"]
+    body.symlink_to(tmp_path / "copy" / "gatepost.db")
+    (target / "spool" / "more").symlink_to("/etc/hostname")
+    assert check(target) == ["spool/m1/m1 was altered", "spool/more was put in"]
     (target / "manifest.json").write_text("{}")
     assert "unreadable" in check(target)[0]
     assert "unreadable" in check(tmp_path / "nowhere")[0]
