@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from relay import clock
 from relay.errors import StoreError
+from relay.feedback.returned import Crowded
 from relay.smtp import reply as replies
 from relay.smtp.reply import make
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _NOT_OURS = make(550, "7.1", "Only reports are taken here, and this is no address for them")
 _NO_LOGIN = make(535, "7.8", "Nobody logs in here")
 _TAKEN = make(250, "0.0", "Thank you, the report is taken")
+_CROWDED = make(450, "7.1", "Too much came back to this message already; try again tomorrow")
 _TOO_BIG = make(552, "3.4", "The report is too large; send the headers alone")
 
 
@@ -79,6 +81,8 @@ class FeedbackDoor:
                 await self._intake.take(content.read(), clock.now())
             for said in returned:
                 await self._intake.take_returned(content.read(), said, session.peer_ip, clock.now())
+        except Crowded:
+            return _CROWDED
         except StoreError:
             return replies.LOCAL_PROBLEM  # the reporter tries again
         return _TAKEN

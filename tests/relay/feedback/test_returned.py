@@ -12,7 +12,7 @@ from relay import clock
 from relay.config import ReturnsConfig
 from relay.errors import StoreError
 from relay.feedback.door import FeedbackDoor
-from relay.feedback.returned import Returning
+from relay.feedback.returned import MOST_EACH, MOST_MORE, Crowded, Returning
 from relay.ids import message_id
 from relay.model import Grade
 from relay.signing.returns import Returns
@@ -251,6 +251,35 @@ async def test_the_door_forgets_an_address_with_its_transaction(back: Back) -> N
     assert back.hard == 2, "the second message's two"
     assert (await door.data(session, content)).code == 250
     assert len(back.outbox.parcels) == 1
+
+
+async def test_who_got_a_message_cannot_flood_its_sender_through_its_return_path(back: Back) -> None:
+    back.scene.now = clock.now()
+    door = FeedbackDoor(back.scene.config, back.scene.intake)
+    session = Session("1", "feedback", STRANGER)
+    flooded, other = back.send("bob@a.example"), back.send("bob@a.example")
+
+    async def answer(to: str, number: int) -> int:
+        content = Content()
+        content.write(f"From: bob@a.example\r\nSubject: number {number}\r\n\r\nBuy this.\r\n".encode())
+        await door.mail(session, MailFrom("bob@a.example"))
+        assert (await door.rcpt(session, RcptTo(to))).code == 250
+        return (await door.data(session, content)).code
+
+    most = MOST_EACH + MOST_MORE
+    assert [await answer(flooded, number) for number in range(most + 2)] == [250] * most + [450] * 2
+    assert await answer(other, 0) == 250
+    assert len(back.outbox.parcels) == most + 1
+
+
+async def test_a_day_later_more_may_come_back(back: Back) -> None:
+    to = back.send("bob@a.example")
+    for number in range(MOST_EACH + MOST_MORE):
+        await back.comes(to, dsn("bob@a.example", status=f"4.2.{number}", action="delayed"))
+    with pytest.raises(Crowded):
+        await back.comes(to, dsn("bob@a.example"))
+    back.scene.now += timedelta(days=1)
+    assert await back.comes(to, dsn("bob@a.example")) is Grade.A
 
 
 async def test_an_account_that_is_gone_leaves_it_to_staff(back: Back) -> None:
