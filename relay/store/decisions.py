@@ -23,6 +23,8 @@ POLICY = "policy"
 OBSERVING = "policy, observing"
 #: step of a standing that ended by itself
 RETURN = "return"
+#: step of what staff set, whatever it was before
+REINSTATED = f"{State.ACTIVE} by staff"
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,11 +92,12 @@ def automatic_returns(tx: Connection, account_id: int, since: datetime) -> list[
 def started_anew(tx: Connection, account_id: int, since: datetime) -> datetime | None:
     """Return when an account's numbers last began anew, None if they did not since a moment.
 
-    They do at a reinstatement, at an automatic return from a switch-off and where a credential was blocked;
-    not at the end of a throttle.
+    They do at a reinstatement (also of an account that was on: staff took its side), at an automatic return
+    from a switch-off and where a credential was blocked; not at the end of a throttle.
     """
     active = decision.c.to_state == str(State.ACTIVE)
     came_back = or_(
+        decision.c.step == decisions.REINSTATED,
         and_(active, decision.c.from_state.in_(_OFF)),
         and_(active, decision.c.from_state == str(State.THROTTLED), decision.c.step != decisions.RETURN),
     )

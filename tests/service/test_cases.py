@@ -156,7 +156,7 @@ def test_du_05_a_refused_dot_is_refused_and_tried_once(client: Client, house: Re
 def later(house: Relay, hop: NextHop, number: int = 1) -> None:
     """What waits arrives, once."""
     house.run("outbox", "retry", "--all")
-    until(lambda: len(hop.messages) >= number and not waiting(house), seconds=20)
+    until(lambda: len(hop.messages) >= number and not waiting(house))
     quiet(house, hop, number)
 
 

@@ -154,7 +154,7 @@ def test_not_spam_takes_a_vote_back_and_a_signed_post_counts_once(
     mail_in(relay, report(ann, LOOP, kind="not-spam"))
     until(lambda: tally(relay, OTHER)["votes"] == 1)
     with relay.client(OTHER) as client:
-        until(lambda: not refused(client, OTHER, "ann@a.example"), seconds=3)
+        until(lambda: not refused(client, OTHER, "ann@a.example"), seconds=15)
 
 
 def answer(asked: urllib.request.Request) -> int:

@@ -180,7 +180,7 @@ def test_a_suspension_holds_in_an_open_session_and_a_reinstatement_too(
         code, text = client.rcpt(BOB)
         return text if code == 550 else None
 
-    text = until(refused, seconds=5)
+    text = until(refused, seconds=15)
     assert b"list was bought" in text
     assert shown["case_id"].encode() in text
     assert client.rcpt("postmaster@relay.example")[0] == 250, "support stays reachable"
@@ -188,7 +188,7 @@ def test_a_suspension_holds_in_an_open_session_and_a_reinstatement_too(
     explained = relay.json("explain", shown["case_id"])
     assert (explained["to"], explained["reason"]) == ("suspended", "list was bought")
     relay.run("account", "reinstate", ALICE)
-    until(lambda: refused() is None, seconds=5)
+    until(lambda: refused() is None, seconds=15)
     client.rset()
     client.send_message(message())
     client.quit()

@@ -149,6 +149,7 @@ def test_what_staff_deleted_as_spam_is_known_whoever_sends_it_until_it_is_forgot
     with relay.client(ALICE) as client:
         client.send_message(held)
     (row,) = relay.rows("held", "list")
+    until(lambda: relay.run("explain", row["id"], check=False).returncode == 0)  # it is in the journal
     relay.run("held", "delete", row["id"], "--reason", "spam")
     (known,) = until(lambda: relay.rows("campaigns", "list"))
     assert (known["source"], known["in_force"], known["login"]) == ("staff", True, ALICE)

@@ -83,7 +83,7 @@ def test_a_suspension_holds_in_every_worker_within_a_second(relay: Relay) -> Non
         waiting = [client for client in waiting if not refused(client)]
     assert waiting == []
     relay.run("account", "reinstate", ALICE)
-    until(lambda: not any(refused(client) for client in clients), seconds=5)
+    until(lambda: not any(refused(client) for client in clients), seconds=15)
     for client in clients:
         client.quit()
 

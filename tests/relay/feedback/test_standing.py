@@ -13,7 +13,7 @@ from relay.clock import micros
 from relay.feedback import explain
 from relay.feedback.intake import Intake
 from relay.model import Level, Mode, State
-from relay.store import accounts, audit, schema
+from relay.store import accounts, audit, schema, switch
 from relay.store.journal import JournalRow
 from relay.store.journal import append as journal_append
 from tests.relay.feedback.scene import HUB, LADDER, LOOP, RING, STRANGER, arf
@@ -243,6 +243,19 @@ async def test_a_blocked_password_starts_the_numbers_anew(scene: Scene) -> None:
     assert scene.tally().spam_bodies_10m == 0
     scene.pass_time(timedelta(seconds=2))
     assert await scene.sweep() == []
+
+
+async def test_reinstating_an_account_that_is_on_starts_the_numbers_anew_too(scene: Scene) -> None:
+    sent = scene.send_many(200)
+    scene.pass_time(timedelta(minutes=1))
+    with scene.store.begin() as tx:
+        login = scene.account.login
+        switch.set_by_staff(tx, scene.now, Level.ACCOUNT, login, State.ACTIVE, reason="list cleaned")
+    scene.pass_time(timedelta(minutes=1))
+    for one in sent[:8]:
+        await scene.take(arf(one, LOOP if "@a." in one.recipients[0] else HUB))
+    assert await scene.sweep() == []
+    assert scene.tally().votes == 0
 
 
 async def test_a_restarted_control_process_judges_what_came_in_meanwhile(scene: Scene) -> None:
