@@ -33,7 +33,7 @@ def backup(context: Context, folder: Path) -> None:
     )
     if faults := copies.check(folder, context.keyring):
         fail("\n".join(faults))
-    click.echo(f"{len(manifest['files'])} files in {folder}, checked. {manifest['notice']}")
+    click.echo(f"{len(manifest['files'])} file(s) in {folder}, checked. {manifest['notice']}")
 
 
 @click.command("restore")

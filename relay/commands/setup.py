@@ -77,8 +77,8 @@ def _port(default: int, what: str) -> Callable[[Any], Any]:
 def init(directory: Path, hostname: str | None, bind: str, as_json: bool, **ports: int) -> None:
     """Write a configuration, keys, a self-signed certificate and the first staff login into DIRECTORY.
 
-    Nothing that exists is overwritten. The console listens on loopback unless --bind is a loopback
-    address itself; put a TLS proxy before it.
+    Nothing that exists is overwritten. The console listens on loopback in any case (at --bind, if that is a
+    loopback address); put a TLS proxy before it.
     """
     file = directory / "gatepost.toml"
     if file.exists():
