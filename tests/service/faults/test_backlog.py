@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 
-MESSAGES = 20_000
+MESSAGES = 10_000
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
