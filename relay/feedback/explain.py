@@ -157,11 +157,16 @@ def _against_rows(tx: Connection, case: Case) -> Iterator[str]:
     yield from _against_cohort(tx, case, (since, at), hashes, cohort)
 
 
+#: A decision counts what was recorded when its transaction began, which may be a little after its `at`.
+_DECIDING = timedelta(seconds=10)
+
+
 def _against_votes(tx: Connection, case: Case, ids: list[str]) -> Iterator[str]:
     rows = complaints.votes_of(tx, ids)
     standing: dict[str, int] = {}
     for row in rows:
-        if row.account_id != case.subject_id or row.grade != Grade.A or row.at_us > micros(case.at):
+        late = row.at_us > micros(case.at + _DECIDING)
+        if row.account_id != case.subject_id or row.grade != Grade.A or late:
             yield f"the vote of complaint {row.complaint_id} is not as it was counted"
         standing[row.reporter] = standing.get(row.reporter, 0) + 1
     missing = set(ids) - {row.complaint_id for row in rows}
