@@ -6,9 +6,11 @@ made at the start, so that a scrape shows zeros.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import traceback
 from bisect import bisect_left
+from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -225,6 +227,10 @@ class Metrics:
         self.sessions = Gauge(
             "gatepost_sessions", "Open SMTP sessions.", ["listener"], registry=self.registry
         )
+        self.tasks = Gauge(
+            "gatepost_tasks", "Tasks of the event loop: some a process, and one a session.",
+            registry=self.registry,
+        )  # fmt: skip
         self.reload_ok = Gauge(
             "gatepost_config_reload_ok",
             "1 if the newest reload of the configuration succeeded.",
@@ -307,6 +313,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return the families as /metrics shows them."""
+        with suppress(RuntimeError):  # no loop in this thread
+            self.tasks.set(len(asyncio.all_tasks()))
         return generate_latest(self.registry)
 
     def _count(self, event: Event) -> None:  # noqa: C901, PLR0912 - one case an event
