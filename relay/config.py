@@ -58,11 +58,8 @@ class Listeners(Section):
 
     @model_validator(mode="after")
     def _distinct(self) -> Listeners:
-        given = [
-            a
-            for a in (self.submission, self.submissions, self.feedback, self.http)
-            if a and not a.endswith(":0")
-        ]
+        doors = (self.submission, self.submissions, self.feedback, self.http)
+        given = [door for door in doors if door and not door.endswith(":0")]
         if twice := {address for address in given if given.count(address) > 1}:
             raise PydanticCustomError("listeners", "two listeners share " + ", ".join(sorted(twice)))
         return self

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import signal
 import socket
@@ -189,8 +188,6 @@ class Daemon:
                 self._http = self._http_server()
                 background.append(tasks.create_task(self._http.serve(sockets=[sockets["http"]])))
                 await self._http.accepting.wait()
-            gc.collect()
-            gc.freeze()  # what is here now stays: no later collection has to look at it
             collector.spare()
             self._say_ready(sockets)
             await self._stop.wait()

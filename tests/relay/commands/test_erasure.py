@@ -15,8 +15,7 @@ from relay.outbox.queue import Why
 from relay.store import accounts, audit, schema
 from relay.store import outbox as rows
 from relay.store.engine import Store
-from tests.relay.outbox.conftest import Bench, bench, keyring
-from tests.relay.outbox.test_delivery import LARGE
+from tests.relay.outbox.conftest import LARGE, Bench, bench, keyring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,10 +16,12 @@ from relay.events import Event
 from relay.keyring import Keyring
 from relay.log import Log
 from relay.metrics import Metrics
-from relay.model import Account, Mode, Server, Tls, UpstreamAuth
+from relay.model import Account, Level, Mode, Server, Standing, State, Tls, UpstreamAuth
 from relay.outbox.queue import Outbox, Parcel, Recipient, WaitingEnvelope, Why
 from relay.store import accounts
+from relay.store import outbox as rows
 from relay.store.engine import Store
+from relay.store.standing import set_standing
 from relay.upstream.pool import Pool
 from relay.upstream.route import Route
 from tests.relay.store.conftest import empty_url, migrated_file, postgres_server, url
@@ -28,6 +30,7 @@ from tests.relay.upstream.fake import FakeServer
 __all__ = ["empty_url", "migrated_file", "postgres_server", "url"]
 
 BODY = b"Subject: hi\r\nMessage-ID: <1@acme.example>\r\n\r\nbody\r\n"
+LARGE = b"Subject: big\r\n\r\n" + b"x" * 76 * 2000 + b"\r\n"
 
 
 class Recorder(Metrics):
@@ -133,3 +136,20 @@ async def bench(store: Store, keyring: Keyring, tmp_path: Path) -> AsyncIterator
 
 
 Clock = Callable[[], timedelta]
+
+
+def waiting(bench: Bench) -> list[rows.Row]:
+    with bench.store.read() as tx:
+        return rows.page(tx, rows.Filter())
+
+
+def switch(bench: Bench, state: State) -> None:
+    with bench.store.begin() as tx:
+        set_standing(
+            tx,
+            clock.now(),
+            Level.ACCOUNT,
+            bench.account.id,
+            Standing(state, clock.now()),
+            expected_version=None,
+        )

@@ -22,8 +22,7 @@ from relay.store import audit, suppression
 from relay.store import outbox as rows
 from relay.store.engine import Store
 from relay.upstream.reply import UpstreamReply
-from tests.relay.outbox.conftest import BODY, Bench
-from tests.relay.outbox.test_delivery import LARGE, switch, waiting
+from tests.relay.outbox.conftest import BODY, LARGE, Bench, switch, waiting
 from tests.relay.upstream.fake import until
 
 

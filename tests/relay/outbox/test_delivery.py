@@ -9,33 +9,18 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
 
 from relay import clock
 from relay.clock import micros
-from relay.errors import StoreError
 from relay.events import DeliveryTried
-from relay.keyring import Keyring
-from relay.model import Account, Level, Standing, State
-from relay.outbox import hold
-from relay.outbox.leases import Leases
-from relay.outbox.parcel import Screened
+from relay.model import State
 from relay.outbox.queue import Recipient, WaitingEnvelope, Why
-from relay.outbox.spool import BodyLost
 from relay.store import changes, journal, paces, schema
 from relay.store import outbox as rows
-from relay.store.standing import set_standing
 from relay.upstream.errors import Unreachable
 from relay.upstream.reply import UpstreamReply
-from tests.relay.outbox.conftest import BODY, Bench, build
+from tests.relay.outbox.conftest import BODY, LARGE, Bench, build, switch, waiting
 from tests.relay.upstream.fake import DROP, until
-
-LARGE = b"Subject: big\r\n\r\n" + b"x" * 76 * 2000 + b"\r\n"
-
-
-def waiting(bench: Bench) -> list[rows.Row]:
-    with bench.store.read() as tx:
-        return rows.page(tx, rows.Filter())
 
 
 async def tried(bench: Bench, times: int) -> None:
@@ -220,18 +205,6 @@ async def test_du_14_the_retry_of_a_message_in_doubt_finds_the_first_one(bench: 
     assert await bench.outbox.doubts.recall(key) is None
 
 
-def switch(bench: Bench, state: State) -> None:
-    with bench.store.begin() as tx:
-        set_standing(
-            tx,
-            clock.now(),
-            Level.ACCOUNT,
-            bench.account.id,
-            Standing(state, clock.now()),
-            expected_version=None,
-        )
-
-
 async def test_a_suspended_senders_mail_waits_until_the_standing_changes(bench: Bench) -> None:
     switch(bench, State.SUSPENDED)
     async with bench.running():
@@ -300,75 +273,6 @@ async def test_the_load_is_shown_in_the_metrics(bench: Bench) -> None:
     assert 115 < shown("gatepost_outbox_oldest_seconds") < 130
 
 
-async def test_du_34_a_message_that_kills_its_worker_is_set_aside(bench: Bench) -> None:
-    await bench.outbox.accept(bench.parcel())
-    for _ in range(3):
-        now_us = micros(clock.now())
-        wanted = rows.Claim("dead", now_us, now_us - 1, 10, suspects=bool(waiting(bench)[0].worker))
-        with bench.store.begin() as tx:
-            assert len(rows.claim(tx, bench.account.server.id, wanted)) == 1
-    async with bench.running():
-        await bench.outbox.accept(bench.parcel(b"X: innocent\r\n\r\n"))
-        await until(lambda: len(bench.server.messages) == 1)
-        await until(lambda: [row.state for row in waiting(bench)] == ["poison"])
-    assert bench.server.messages[0].data == b"X: innocent\r\n\r\n"
-
-
-async def test_du_29_a_worker_that_lost_its_lease_writes_nothing(bench: Bench) -> None:
-    await bench.outbox.accept(bench.parcel())
-    now_us = micros(clock.now())
-    with bench.store.begin() as tx:
-        (stale,) = rows.claim(tx, bench.account.server.id, rows.Claim("one", now_us, now_us - 1, 1))
-        (fresh,) = rows.claim(
-            tx, bench.account.server.id, rows.Claim("two", now_us, now_us + 10**9, 1, suspects=True)
-        )
-        assert fresh.fence == stale.fence + 1
-        assert not rows.settle(tx, stale, attempts=9)
-        assert not rows.finish(tx, stale)
-        assert rows.extend(tx, "one", [stale.id], now_us) == []
-        assert rows.settle(tx, fresh, attempts=1)
-
-
-async def test_du_29_what_another_worker_took_over_is_not_renewed_and_not_sent(bench: Bench) -> None:
-    for _ in range(2):
-        await bench.outbox.accept(bench.parcel())
-    leases = Leases(bench.outbox.ledger)
-    lost, kept = await leases.claim(bench.account.server.id, 10, urgent_only=False)
-    assert kept.sealed is not None
-    assert [leases.may_send(one.row) for one in (lost, kept)] == [True, True]
-    with bench.store.begin() as tx:
-        assert rows.take_over(tx, lost.row.id, rows.State.WAITING)
-    await leases.renew()
-    assert [leases.may_send(one.row) for one in (lost, kept)] == [False, True]
-    with bench.store.begin() as tx:
-        assert rows.finish_all(tx, [lost.row, kept.row]) == {kept.row.id}
-    assert [row.id for row in waiting(bench)] == [lost.row.id]
-
-
-async def test_a_worker_that_slept_through_its_leases_does_not_begin_again_what_it_has(bench: Bench) -> None:
-    number = await bench.outbox.accept(bench.parcel())
-    leases, other = Leases(bench.outbox.ledger), Leases(bench.outbox.ledger)
-    server = bench.account.server.id
-    assert len(await leases.claim(server, 10, urgent_only=False)) == 1
-    bench.later(timedelta(minutes=10))
-    assert await leases.claim(server, 10, urgent_only=False, suspects=True) == []
-    assert [one.row.id for one in await other.claim(server, 10, urgent_only=False, suspects=True)] == [number]
-
-
-async def test_what_was_leased_ahead_is_given_back_when_the_server_goes(bench: Bench) -> None:
-    for n in range(40):
-        await bench.outbox.accept(bench.parcel(b"X: %d\r\n\r\n" % n))
-    bench.server.answers["RCPT"] = [*[None] * 12, *[DROP] * 40]
-    async with bench.running():
-        await until(lambda: any(row.reason == Why.UNREACHABLE for row in waiting(bench)))
-        await until(lambda: all(row.worker == "" for row in waiting(bench)))
-        left = waiting(bench)
-        sent = {message.data for message in bench.server.messages}
-    assert len(sent) == len(bench.server.messages) == 40 - len(left)
-    assert sum(row.attempts for row in left) <= 6
-    assert all(row.deaths == 0 for row in left)
-
-
 async def test_a_broken_connection_after_the_dot_is_tried_again_later_not_at_once(bench: Bench) -> None:
     bench.server.answers["DOT"] = [DROP]
     async with bench.running():
@@ -379,111 +283,6 @@ async def test_a_broken_connection_after_the_dot_is_tried_again_later_not_at_onc
     assert (row.reason, row.attempts) == (Why.IN_DOUBT, 1)
     assert bench.outbox.deliverer.possible_duplicates == 1
     assert row.next_us > micros(clock.now() + timedelta(minutes=4))
-
-
-async def test_a_lost_body_is_set_aside_and_said(bench: Bench) -> None:
-    number = await bench.outbox.accept(bench.parcel(LARGE))
-    bench.outbox.spool.remove(number)
-    async with bench.running():
-        await until(lambda: waiting(bench)[0].state == "poison")
-    with pytest.raises(BodyLost):
-        bench.outbox.spool.load(number)
-
-
-@pytest.mark.parametrize("body", [BODY, LARGE], ids=["row", "file"])
-async def test_what_a_key_sealed_that_is_not_here_yet_waits_for_it(bench: Bench, body: bytes) -> None:
-    """A node that has rotated its keys before this one: nothing is set aside, and nothing is lost."""
-    path = bench.config.folder / "master.keys"
-    ahead = build(bench.store, Keyring.load(path), bench.config.folder, bench.server, bench.account)
-    ahead.keyring.rotate(path)
-    await ahead.outbox.accept(ahead.parcel(body))
-    async with bench.running():
-        await until(lambda: waiting(bench)[0].last.endswith("master key that is not here"))
-        await until(lambda: waiting(bench)[0].worker == "")
-        bench.keyring.renew(path)
-        bench.later(timedelta(minutes=6))
-        bench.outbox.ledger.wake.set()
-        await until(lambda: bench.server.messages)
-        await until(lambda: not waiting(bench))
-    assert [message.data for message in bench.server.messages] == [body]
-    await ahead.pool.close()
-
-
-async def test_a_damaged_row_is_set_aside_and_stops_nobody_else(bench: Bench) -> None:
-    """Waiting or held, at an attempt, in the sweep and at a deed of staff's."""
-    bad = [await bench.outbox.hold(bench.parcel(why=Why.HELD), tell_sender=False) for _ in range(2)]
-    bad.append(await bench.outbox.accept(bench.parcel()))
-    good = await bench.outbox.hold(bench.parcel(b"X: good\r\n\r\n", why=Why.HELD), tell_sender=False)
-    with bench.store.begin() as tx:
-        for number in bad:
-            tx.execute(
-                update(schema.outbox).where(schema.outbox.c.id == number).values(envelope=b"\1damaged")
-            )
-        deed = hold.Deed("staff:x", clock.now(), "fine")
-        done = hold.release(tx, deed, bench.outbox.reports, [bad[0], good])
-        assert (done.ids, done.skipped) == ([good], [bad[0]])
-        done = hold.bounce(tx, deed, bench.outbox.reports, [bad[1]])
-        assert (done.ids, done.skipped) == ([], [bad[1]])
-    async with bench.running():
-        await until(lambda: [message.data for message in bench.server.messages] == [b"X: good\r\n\r\n"])
-        await until(lambda: {row.id: row.state for row in waiting(bench)}[bad[2]] == "poison")
-    bench.later(timedelta(days=6, minutes=1))
-    assert await bench.outbox.overdue.sweep()
-    assert {row.id: row.state for row in waiting(bench)} == dict.fromkeys(bad, "poison")
-    with bench.store.begin() as tx:
-        assert hold.delete(tx, deed, bad).ids == bad
-
-
-async def test_what_cannot_be_looked_at_for_now_stops_no_notices(bench: Bench) -> None:
-    """Its key is not here yet: it is looked at again, and what came after it is told of."""
-    path = bench.config.folder / "master.keys"
-    ahead = build(bench.store, Keyring.load(path), bench.config.folder, bench.server, bench.account)
-    ahead.keyring.rotate(path)
-    await ahead.outbox.hold(ahead.parcel(why=Why.HELD), tell_sender=False)
-    await bench.outbox.hold(bench.parcel(why=Why.HELD), tell_sender=False)
-    bench.later(timedelta(days=6, minutes=1))
-    assert await bench.outbox.overdue.sweep()
-    assert [row.reason for row in waiting(bench)] == [Why.HELD, Why.HELD, Why.REPORT]
-    assert not await bench.outbox.overdue.sweep()
-    bench.keyring.renew(path)
-    bench.later(timedelta(hours=2))
-    assert await bench.outbox.overdue.sweep()
-    assert sum(row.reason == Why.REPORT for row in waiting(bench)) == 2
-    await ahead.pool.close()
-
-
-async def test_a_stopped_outbox_gives_back_what_it_had(bench: Bench) -> None:
-    bench.server.gate = asyncio.Event()
-    async with bench.running():
-        await bench.outbox.accept(bench.parcel())
-        await until(lambda: bench.server.bodies == 1)
-        asyncio.get_running_loop().call_later(0.1, bench.server.gate.set)
-    assert waiting(bench) == []
-    assert len(bench.server.messages) == 1
-
-
-async def test_a_restart_takes_up_what_a_dead_process_had(bench: Bench) -> None:
-    await bench.outbox.accept(bench.parcel(LARGE))
-    now_us = micros(clock.now())
-    with bench.store.begin() as tx:
-        rows.claim(tx, bench.account.server.id, rows.Claim("dead", now_us, now_us + 60_000_000, 1))
-    if not bench.store.sqlite:
-        bench.later(timedelta(seconds=61))
-    async with bench.running():
-        await until(lambda: len(bench.server.messages) == 1)
-        await until(lambda: not waiting(bench))
-
-
-async def test_two_outboxes_on_one_store_deliver_each_message_once(bench: Bench) -> None:
-    other = build(bench.store, bench.keyring, bench.config.folder, bench.server, bench.account)
-    for n in range(40):
-        await bench.outbox.accept(bench.parcel(b"X: %d\r\n\r\n" % n))
-    async with bench.running(), other.running():
-        await until(lambda: not waiting(bench))
-    await other.pool.close()
-    assert sorted(message.data for message in bench.server.messages) == sorted(
-        b"X: %d\r\n\r\n" % n for n in range(40)
-    )
 
 
 async def test_success_is_passed_on_or_reported_as_relayed(bench: Bench) -> None:
@@ -506,81 +305,6 @@ async def test_success_is_passed_on_or_reported_as_relayed(bench: Bench) -> None
     await other.pool.close()
     assert b"Action: relayed\r\nStatus: 2.0.0" in bench.server.messages[2].data
     assert b"Original-Envelope-Id: q1" in bench.server.messages[2].data
-
-
-async def test_a_failing_disk_takes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_handle: int) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr("os.fsync", broken)
-    with pytest.raises(StoreError):
-        await bench.outbox.accept(bench.parcel(LARGE))
-    monkeypatch.undo()
-    assert not bench.outbox.healthy
-    with pytest.raises(StoreError):
-        await bench.outbox.accept(bench.parcel())
-    assert waiting(bench) == []
-    assert [path for path in bench.outbox.spool.folder.rglob("*") if path.is_file()] == []
-
-
-@pytest.mark.parametrize("body", [BODY, LARGE], ids=["row", "file"])
-async def test_unscreened_mail_never_leaves_as_it_came(bench: Bench, body: bytes) -> None:
-    answers = ["later", "deliver"]
-    asked: list[tuple[str, bytes]] = []
-
-    async def screen(_row: rows.Row, envelope: WaitingEnvelope, raw: bytes, account: Account) -> Screened:
-        asked.append((account.login, raw))
-        assert envelope.unscreened
-        return Screened(answers.pop(0), [b"X-Stamped: yes\r\n", raw])
-
-    envelope = WaitingEnvelope("a@acme.example", (Recipient("b@x.example"),), unscreened=True)
-    await bench.outbox.accept(bench.parcel(body, envelope=envelope, why=Why.UNSCREENED))
-    bench.later(timedelta(minutes=6))
-    async with bench.running():
-        await until(lambda: waiting(bench)[0].last == "screening is not to be had")
-        bench.outbox.deliverer.rescreen = screen
-        switch(bench, State.SUSPENDED)
-        await bench.outbox.standing_changed([bench.account.id])
-        bench.later(timedelta(hours=1))
-        bench.outbox.ledger.wake.set()
-        await until(lambda: waiting(bench)[0].reason == Why.STANDING)
-        switch(bench, State.ACTIVE)
-        await bench.outbox.standing_changed([bench.account.id])
-        await until(lambda: len(answers) == 1)
-        await until(lambda: waiting(bench)[0].worker == "")
-        assert bench.server.messages == []
-        bench.later(timedelta(hours=1))
-        bench.outbox.ledger.wake.set()
-        await until(lambda: bench.server.messages)
-    assert bench.server.messages[0].data == b"X-Stamped: yes\r\n" + body
-    assert asked == [("a@acme.example", body)] * 2
-
-
-@pytest.mark.parametrize("body", [BODY, LARGE], ids=["row", "file"])
-async def test_unscreened_mail_may_be_held_or_refused_at_last(bench: Bench, body: bytes) -> None:
-    async def screen(_row: rows.Row, envelope: WaitingEnvelope, raw: bytes, _account: Account) -> Screened:
-        action = "hold" if envelope.recipients[0].address.startswith("hold") else "refuse"
-        return Screened(action, [b"X-Stamped: yes\r\n", raw], "Looks like spam", 8.0, [{"rule": "r"}])
-
-    bench.outbox.deliverer.rescreen = screen
-    for name in ("hold@x.example", "refuse@x.example"):
-        envelope = WaitingEnvelope("a@acme.example", (Recipient(name),), unscreened=True)
-        await bench.outbox.accept(bench.parcel(body, envelope=envelope, why=Why.UNSCREENED))
-    bench.later(timedelta(minutes=6))
-    async with bench.running():
-        await until(lambda: len(bench.server.messages) == 2)
-        await until(lambda: [row.state for row in waiting(bench)] == ["held"])
-    told = sorted(message.data.split(b"\r\n")[2] for message in bench.server.messages)
-    assert told == [
-        b"Subject: Your message could not be delivered",
-        b"Subject: Your message is being checked",
-    ]
-    deed = hold.Deed("staff:x", clock.now(), "fine")
-    with bench.store.begin() as tx:
-        hold.release(tx, deed, bench.outbox.reports, [waiting(bench)[0].id])
-    async with bench.running():
-        await until(lambda: len(bench.server.messages) == 3)
-    assert bench.server.messages[2].data == b"X-Stamped: yes\r\n" + body
 
 
 async def test_recipients_that_the_server_does_not_know_are_counted_as_at_rcpt(bench: Bench) -> None:

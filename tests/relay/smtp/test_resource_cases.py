@@ -33,7 +33,6 @@ async def served_within(service: Service, seconds: float) -> None:
 
 
 async def settled(condition: object, *, seconds: float = 5.0) -> None:
-    """Wait until `condition()` holds."""
     assert callable(condition)
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - looks at facts that tell nobody
@@ -378,44 +377,6 @@ async def test_refused_recipients_of_a_customer_are_no_errors(service: Service) 
         for number in range(30):
             await client.expect(f"RCPT TO:<r{number}@example.net>", "550 5.1.1")
         await client.expect("DATA", "503")
-
-
-async def test_drain_ends_idle_sessions_and_waits_for_messages(service: Service) -> None:
-    idle = await service.client()
-    busy = await service.client()
-    await busy.open_message()
-    done = asyncio.create_task(service.listener.drain(10))
-    assert (await idle.reply()).startswith("421 4.3.2")
-    assert await idle.ended()
-    assert not done.done()
-    await busy.send(b"Subject: a\r\n\r\n.\r\n")
-    assert (await busy.reply()).startswith("250")
-    assert (await busy.reply()).startswith("421 4.3.2")
-    await asyncio.wait_for(done, 5)
-    with pytest.raises(ConnectionError):
-        await service.connect()
-    assert len(service.door.messages) == 1
-    await idle.close()
-    await busy.close()
-
-
-async def test_drain_gives_up_after_its_time(service: Service) -> None:
-    stuck = await service.client()
-    await stuck.open_message()
-    await asyncio.wait_for(service.listener.drain(0.1), 5)
-    assert await stuck.ended()
-    await settled(lambda: service.shared.open == 0)
-    await stuck.close()
-
-
-async def test_a_new_configuration_binds_open_sessions(services: Services) -> None:
-    service = await services.start()
-    async with await service.client() as client:
-        service.listener.configure(services.config("message_size = 1000\nrecipients = 1"))
-        offer = await client.ask("EHLO client.example")
-        assert "SIZE 1000" in offer
-        assert "LIMITS RCPTMAX=1" in offer
-        await client.expect("MAIL FROM:<user@example.org> SIZE=1001", "552")
 
 
 async def test_the_ehlo_answer(open_service: Service, service: Service) -> None:

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import asyncio
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import insert
 
+from relay.store import schema
 from relay.store.engine import Store
 from tests.postgres import Server, postgres_server
 
@@ -12,7 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from sqlalchemy import Connection
+
 __all__ = ["postgres_server"]
+
+counter = schema.counter
 
 
 @pytest.fixture(scope="session")
@@ -55,3 +63,15 @@ def store(url: str, tmp_path: Path) -> Iterator[Store]:
     store = Store(url, tmp_path)
     yield store
     store.close()
+
+
+async def healed(store: Store) -> float:
+    begin = time.monotonic()
+    async with asyncio.timeout(15):
+        while not store.healthy:  # noqa: ASYNC110 - the probe runs in a thread of its own
+            await asyncio.sleep(0.02)
+    return time.monotonic() - begin
+
+
+def add(tx: Connection, name: str = "a") -> None:
+    tx.execute(insert(counter).values(name=name, value=1))

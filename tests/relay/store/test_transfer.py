@@ -18,7 +18,6 @@ from relay.store.engine import Store
 from tests.relay.store.people import NOW
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from sqlalchemy import Connection
@@ -28,18 +27,6 @@ if TYPE_CHECKING:
 KEYS = Keyring([Key(1, b"k" * 32)])
 #: more than are copied at once
 MANY = 450
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def place(request: pytest.FixtureRequest) -> Iterator[str]:
-    """An empty place to bring a copy back to."""
-    if request.param == "sqlite":
-        yield "sqlite:///gatepost.db"
-        return
-    server: Server = request.getfixturevalue("postgres_server")
-    url = server.empty()
-    yield url
-    server.drop(url)
 
 
 def a_value(table: Table, name: str) -> Any:
@@ -102,7 +89,7 @@ def copied(store: Store, folder: Path) -> Path:
 
 
 def test_du_37_every_row_of_every_table_comes_back_in_either_database(
-    store: Store, place: str, tmp_path: Path
+    store: Store, empty_url: str, tmp_path: Path
 ) -> None:
     with store.begin() as tx:
         fill(tx)
@@ -114,9 +101,9 @@ def test_du_37_every_row_of_every_table_comes_back_in_either_database(
     copy, home = copied(store, tmp_path), tmp_path / "home"
     assert {path.name for path in copy.iterdir()} == {"gatepost.db", "manifest.json", "spool"}
     home.mkdir()
-    restore(copy, place, home, spool=home / "spool", keyring=KEYS)
+    restore(copy, empty_url, home, spool=home / "spool", keyring=KEYS)
     assert check(copy, KEYS) == [], "a copy is as it was after it was brought back"
-    again = Store(place, home)
+    again = Store(empty_url, home)
     again.migrate()
     with again.begin() as tx:
         assert everything(tx) == before

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from relay import clock
+from relay.errors import StoreError
+from relay.events import DeliveryTried
+from relay.keyring import Keyring
+from relay.outbox import hold
+from relay.outbox.queue import Why
+from relay.outbox.spool import BodyLost
+from relay.store import schema
+from tests.relay.outbox.conftest import BODY, LARGE, Bench, build, waiting
+from tests.relay.upstream.fake import until
+
+
+async def tried(bench: Bench, times: int) -> None:
+    await until(lambda: sum(isinstance(event, DeliveryTried) for event in bench.metrics.events) >= times)
+
+
+async def test_a_lost_body_is_set_aside_and_said(bench: Bench) -> None:
+    number = await bench.outbox.accept(bench.parcel(LARGE))
+    bench.outbox.spool.remove(number)
+    async with bench.running():
+        await until(lambda: waiting(bench)[0].state == "poison")
+    with pytest.raises(BodyLost):
+        bench.outbox.spool.load(number)
+
+
+@pytest.mark.parametrize("body", [BODY, LARGE], ids=["row", "file"])
+async def test_what_a_key_sealed_that_is_not_here_yet_waits_for_it(bench: Bench, body: bytes) -> None:
+    """A node that has rotated its keys before this one: nothing is set aside, and nothing is lost."""
+    path = bench.config.folder / "master.keys"
+    ahead = build(bench.store, Keyring.load(path), bench.config.folder, bench.server, bench.account)
+    ahead.keyring.rotate(path)
+    await ahead.outbox.accept(ahead.parcel(body))
+    async with bench.running():
+        await until(lambda: waiting(bench)[0].last.endswith("master key that is not here"))
+        await until(lambda: waiting(bench)[0].worker == "")
+        bench.keyring.renew(path)
+        bench.later(timedelta(minutes=6))
+        bench.outbox.ledger.wake.set()
+        await until(lambda: bench.server.messages)
+        await until(lambda: not waiting(bench))
+    assert [message.data for message in bench.server.messages] == [body]
+    await ahead.pool.close()
+
+
+async def test_a_damaged_row_is_set_aside_and_stops_nobody_else(bench: Bench) -> None:
+    """Waiting or held, at an attempt, in the sweep and at a deed of staff's."""
+    bad = [await bench.outbox.hold(bench.parcel(why=Why.HELD), tell_sender=False) for _ in range(2)]
+    bad.append(await bench.outbox.accept(bench.parcel()))
+    good = await bench.outbox.hold(bench.parcel(b"X: good\r\n\r\n", why=Why.HELD), tell_sender=False)
+    with bench.store.begin() as tx:
+        for number in bad:
+            tx.execute(
+                update(schema.outbox).where(schema.outbox.c.id == number).values(envelope=b"\1damaged")
+            )
+        deed = hold.Deed("staff:x", clock.now(), "fine")
+        done = hold.release(tx, deed, bench.outbox.reports, [bad[0], good])
+        assert (done.ids, done.skipped) == ([good], [bad[0]])
+        done = hold.bounce(tx, deed, bench.outbox.reports, [bad[1]])
+        assert (done.ids, done.skipped) == ([], [bad[1]])
+    async with bench.running():
+        await until(lambda: [message.data for message in bench.server.messages] == [b"X: good\r\n\r\n"])
+        await until(lambda: {row.id: row.state for row in waiting(bench)}[bad[2]] == "poison")
+    bench.later(timedelta(days=6, minutes=1))
+    assert await bench.outbox.overdue.sweep()
+    assert {row.id: row.state for row in waiting(bench)} == dict.fromkeys(bad, "poison")
+    with bench.store.begin() as tx:
+        assert hold.delete(tx, deed, bad).ids == bad
+
+
+async def test_what_cannot_be_looked_at_for_now_stops_no_notices(bench: Bench) -> None:
+    """Its key is not here yet: it is looked at again, and what came after it is told of."""
+    path = bench.config.folder / "master.keys"
+    ahead = build(bench.store, Keyring.load(path), bench.config.folder, bench.server, bench.account)
+    ahead.keyring.rotate(path)
+    await ahead.outbox.hold(ahead.parcel(why=Why.HELD), tell_sender=False)
+    await bench.outbox.hold(bench.parcel(why=Why.HELD), tell_sender=False)
+    bench.later(timedelta(days=6, minutes=1))
+    assert await bench.outbox.overdue.sweep()
+    assert [row.reason for row in waiting(bench)] == [Why.HELD, Why.HELD, Why.REPORT]
+    assert not await bench.outbox.overdue.sweep()
+    bench.keyring.renew(path)
+    bench.later(timedelta(hours=2))
+    assert await bench.outbox.overdue.sweep()
+    assert sum(row.reason == Why.REPORT for row in waiting(bench)) == 2
+    await ahead.pool.close()
+
+
+async def test_a_failing_disk_takes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_handle: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", broken)
+    with pytest.raises(StoreError):
+        await bench.outbox.accept(bench.parcel(LARGE))
+    monkeypatch.undo()
+    assert not bench.outbox.healthy
+    with pytest.raises(StoreError):
+        await bench.outbox.accept(bench.parcel())
+    assert waiting(bench) == []
+    assert [path for path in bench.outbox.spool.folder.rglob("*") if path.is_file()] == []
