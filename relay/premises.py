@@ -48,6 +48,15 @@ def look(config: Config) -> Premises:
     return Premises(_ends_at(config.path(config.tls.certificate)), rooms)
 
 
+def self_signed(certificate: Path) -> bool:
+    """Return whether mail clients have nobody to trust the certificate for; False where it cannot be read."""
+    try:
+        found = x509.load_pem_x509_certificate(certificate.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return found.issuer == found.subject
+
+
 def _ends_at(certificate: Path) -> datetime | None:
     """Return when the certificate of the doors ends, the first of its chain."""
     try:

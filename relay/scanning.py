@@ -128,11 +128,12 @@ def disclosures(config: Config) -> Iterator[str]:
                 yield f"to DNS, {', '.join(one.zones)}: {what} of every message ({one.label})"
             case "identity":
                 yield f"to DNS: domains of senders, and hosts that their records name ({one.label})"
-            case _ if _leaves(one.address):
+            case _ if leaves(one.address):
                 yield f"to {one.address}: every message, whole, with sender and recipients ({one.label})"
 
 
-def _leaves(address: str) -> bool:
+def leaves(address: str) -> bool:
+    """Return whether what is sent to a `HOST:PORT` or a socket's file leaves this machine."""
     if address.startswith(UNIX):
         return False
     host = split_address(address)[0]

@@ -83,6 +83,10 @@ def add_account(
     as_json: bool,
 ) -> None:
     """Add a login that may send; without --password-stdin a password is made and shown once."""
+    if not senders and "@" not in login:
+        raise click.UsageError(
+            f"{login} is no address: say with --sender what it may send as (ADDRESS, @DOMAIN or *)"
+        )
     password = _chosen_password(password_stdin)
     hashed, fingerprint = Passwords.hash(password), context.keyring.fingerprint(login, password)
     with context.begin() as tx:

@@ -75,6 +75,10 @@ def _filter(tx: Connection, state: str | None, given: dict[str, Any]) -> Filter:
     if given["customer"]:
         chosen = replace(chosen, customer_id=accounts.customer(tx, given["customer"]).id)
     if given["server"]:
+        if ":" in given["server"]:
+            raise click.UsageError(
+                "--server takes the name of a server (see `gatepost server list`), no HOST:PORT"
+            )
         chosen = replace(chosen, server_id=accounts.server(tx, given["server"]).id)
     if given["older"]:
         chosen = replace(chosen, older_than_us=micros(clock.now() - _age(given["older"])))

@@ -22,6 +22,7 @@ from relay.commands.context import (
 )
 from relay.errors import NotFound
 from relay.feedback.intake import Intake
+from relay.feedback.steps import is_puzzle
 from relay.model import Grade
 from relay.signing import dkim as signing
 from relay.store import accounts, audit, dkim_keys, reporters
@@ -68,7 +69,8 @@ def import_reports(context: Context, paths: tuple[Path, ...], trusted: bool, as_
             if outcome.grade is Grade.B and outcome.counted:
                 counted = "noted for staff, no vote"
             about = " ".join(filter(None, (row["kind"], row["feedback_type"], row["attributed_to"])))
-            click.echo(f"{path}: {about} {counted}: {row['why']}")
+            kept = "; kept for staff, see `feedback waiting list`" if is_puzzle(outcome.report) else ""
+            click.echo(f"{path}: {about} {counted}: {row['why']}{kept}")
     if missing:
         fail(f"{missing} unreadable")
 

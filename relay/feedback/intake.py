@@ -34,6 +34,7 @@ from relay.feedback.steps import (
     Said,
     conclude,
     digest,
+    is_puzzle,
     name_of,
 )
 from relay.keyring import HASH_BYTES
@@ -345,10 +346,9 @@ class Intake:
         return known.attribution.grade is not Grade.C or not full
 
     def _is_puzzle(self, received: Received) -> bool:
-        """Return whether staff should look: recognised other reports and automatic replies need no look."""
         if received.passed_on is not None:
             return not received.passed_on
-        return not received.report.feedback_type and "automatic" not in " ".join(received.report.faults)
+        return is_puzzle(received.report)
 
     def _record(self, tx: Connection, checked: Checked, now: datetime) -> Outcome:
         received = checked.received

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from relay.clock import micros
 from relay.feedback.attribution import Effect
+from relay.feedback.report import Kind
 from relay.model import Grade
 
 if TYPE_CHECKING:
@@ -38,6 +39,15 @@ class Outcome:
             "counted": self.counted,
             "why": self.why,
         }
+
+
+def is_puzzle(report: Report) -> bool:
+    """Return whether staff should look: recognised other reports and automatic replies need no look."""
+    return (
+        report.kind is Kind.UNKNOWN
+        and not report.feedback_type
+        and "automatic" not in " ".join(report.faults)
+    )
 
 
 @dataclass(frozen=True, slots=True)

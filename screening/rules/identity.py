@@ -40,6 +40,9 @@ def sender_allowed(address: str, patterns: Sequence[str], foreign: Callable[[str
     return False
 
 
+_NOT_YOURS = "does not belong to this account: use one of your own, or ask your provider to add it."
+
+
 def identity_fault(mail: Mail, patterns: Sequence[str], foreign: Callable[[str], bool]) -> str:
     """Return why this account may not send under these names, "" if it may.
 
@@ -49,11 +52,11 @@ def identity_fault(mail: Mail, patterns: Sequence[str], foreign: Callable[[str],
     """
     sender = mail.envelope.sender
     if sender and not sender_allowed(sender, patterns, foreign):
-        return f"The sender address <{sender}> does not belong to this account."
+        return f"The sender address <{sender}> {_NOT_YOURS}"
     own = [box for name in ("sender", "resent-from", "resent-sender") for box in mail.mailboxes(name)]
     for box in own:
         if not sender_allowed(box.address, patterns, foreign):
-            return f"The address <{box.address}> in its header does not belong to this account."
+            return f"The address <{box.address}> in its header {_NOT_YOURS}"
     authors = mail.from_
     if not authors:
         return "" if sender or own or "*" in patterns else "The message names no sender."
@@ -69,7 +72,7 @@ def _author_fault(
         if sender_allowed(box.address, patterns, foreign):
             continue
         if not vouched:
-            return f"The From address <{box.address}> does not belong to this account."
+            return f"The From address <{box.address}> {_NOT_YOURS}"
         if foreign(box.domain):
             return f"The From address <{box.address}> belongs to another customer."
     return ""

@@ -176,7 +176,7 @@ def test_eighteen_of_two_thousand_from_two_reporters_switch_off_and_one_alarms_n
     assert step.applies == ("complaints_off", "complaints_warn")
     assert decision.reason == (
         "18 complaints of 2000 messages to mail providers that report, from 2 of them:"
-        " surely more than 0.38% (99.9 %)"
+        " almost surely more than 0.38%"
     )
     assert step.lifts == "sending comes back at 2026-11-22 13:00 UTC; only what is sent after that counts"
     assert decision.numbers == {

@@ -39,7 +39,7 @@ def test_content_is_not_looked_at_nothing_is_signed_and_who_asks_is_told(
     assert b"\nCFBL-Feedback-ID: " in stored.raw
     cautions = [event["what"].partition(" ")[0] for event in forwarder.events("caution")]
     assert cautions == ["screening.enabled", "signing.enabled"]
-    assert forwarder.run("check").stdout.count("caution, ") == 2
+    assert forwarder.run("check").stdout.count(".enabled is false") == 2
     handled = next(event for event in forwarder.events("message") if event["action"] == "deliver")
     assert handled["reason"] == "screening is off"
 
