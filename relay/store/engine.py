@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OutcomeUnknown", "Store"]
 
+_log = logging.getLogger("gatepost.store")
 T = TypeVar("T")
 #: Nobody waits longer for the store than this: SMTP answers 451 then.
 WAIT_SECONDS = 2 * LOCK_SECONDS
@@ -111,7 +113,10 @@ class Store:
     def _hand_over(self) -> None:
         waiting, self._soon = self._soon, []
         for hand_over in waiting:
-            hand_over()
+            try:
+                hand_over()
+            except Exception:  # noqa: BLE001 - a bug of one keeps no rows of the others back
+                _log.exception("a batch could not hand its rows over")
 
     def before_close(self, hand_over: Callable[[], object]) -> None:
         """Call this first of all when the store closes, so that what it still holds is committed."""

@@ -248,3 +248,18 @@ def test_commits_reach_the_disk(tmp_path: Path) -> None:
         assert tx.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert tx.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
     store.close()
+
+
+async def test_a_batch_that_fails_to_hand_over_keeps_none_of_the_others_back(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    done = asyncio.Event()
+
+    def broken() -> None:
+        raise RuntimeError("a bug")
+
+    store.soon(broken)
+    store.soon(done.set)
+    async with asyncio.timeout(10):
+        await done.wait()
+    assert "could not hand its rows over" in caplog.text
