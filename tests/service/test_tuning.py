@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from screening.classify import lessons
 from tests.service.harness import Relay, until
+from tests.service.test_feedback import LOOP, mail_in, report
 from tests.service.test_main_job import ALICE, BOB, ROBOT, message, reload
 
 if TYPE_CHECKING:
@@ -65,6 +67,30 @@ def test_what_is_learned_reaches_the_running_daemon(relay: Relay, tmp_path: Path
     learned = relay.json("learn", "spam", *(str(path) for path in tmp_path.glob("*.eml")))
     assert (learned["new"], learned["spam"]) == (40, 40)
     until(lambda: score() != before, seconds=20)
+
+
+def test_what_people_complained_about_is_studied_by_the_daemon(
+    relay: Relay, customer: CustomerServer
+) -> None:
+    relay.configure("screening", "learn_complaints = true")
+    (relay.folder / "loop.key").write_text(LOOP.dns_record()[1])
+    relay.run(
+        "reporter", "add", "loop.example", "--covers", "partner.example",
+        "--dkim-key", str(relay.folder / "loop.key"),
+    )  # fmt: skip
+    reload(relay)
+    with relay.client(ALICE) as client:
+        client.send_message(message())
+    mail_in(relay, report(customer.messages[-1].raw, LOOP))
+    model = relay.folder / "classifier.model"
+    until(lambda: lessons.waiting(model))
+    assert relay.stop() == 0
+    relay.start()  # it studies at once, then every ten minutes
+    until(model.exists)
+    until(lambda: not lessons.waiting(model))
+    with relay.client(ALICE) as client:
+        client.send_message(message())
+    assert relay.events("bug") == []
 
 
 @pytest.mark.parametrize(("identity", "action"), [("flag", "tag"), ("observe", "deliver")])
