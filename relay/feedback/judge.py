@@ -104,10 +104,11 @@ class Judge:
         if self.ladder is None:
             return []
         cases: list[str] = []
-        for level, subject, standing in await self._store.query(lambda tx: ending(tx, now)):
+        over, news = await self._store.query(lambda tx: (ending(tx, now), self._news(tx, now)))
+        for level, subject, standing in over:
             case = await self._write(lambda tx, a=level, b=subject, c=standing: self._end(tx, a, b, c, now))
             cases += [case] if case else []
-        for account_id in await self._store.query(lambda tx: self._news(tx, now)):
+        for account_id in news:
             self._backlog.discard(account_id)
             cases += await self._consider(account_id, now)
         for account_id in sorted(self._backlog)[:BACKLOG_PER_SWEEP]:
