@@ -14,7 +14,7 @@ from screening.rule import Mode, Rule
 from screening.toml_rules import Reader
 
 SHIPPED = Path(__file__).parent / "rules.d"
-MODULES = ("headers", "body", "links", "attachments", "envelope", "identity", "dataloss")
+MODULES = ("subjects", "headers", "body", "links", "attachments", "envelope", "identity", "dataloss")
 ENTRY_POINTS = "screening.rules"
 
 
