@@ -25,7 +25,6 @@ STRICT = ONCE | {"to", "cc", "bcc", "reply-to", "resent-from", "resent-sender", 
 _PLAIN = re.compile(rb"([!-9;-~]{1,100}):[ \t]*+([^\r\n\0]*+)\r?\n(?![ \t])")
 _FIELD = re.compile(rb"[^\n]*(?:\n[ \t][^\n]*)*\n?")
 _HEADER_END = re.compile(rb"\n\r?\n")
-_FOLD = re.compile(rb"\r?\n(?=[ \t])")
 _NAME = re.compile(rb"[!-9;-~]+")
 
 
@@ -117,7 +116,7 @@ def _field(raw: bytes, start: int, end: int) -> tuple[Field | None, str]:
     if 0 <= newline < end - 1:
         if lower in STRICT and _blank_fold(raw, colon + 1, end):
             fault = fault or f"its {text} field is continued after an empty-looking line"
-        value = _FOLD.sub(b"", value)
+        value = value.replace(b"\r\n", b"").replace(b"\n", b"")  # inside a field each line end is a fold
     value = value.strip(b" \t\r\n")
     if b"\0" in value:
         fault = fault or f"its {text} field contains a NUL character"
