@@ -170,8 +170,9 @@ def _hidden(tree: LexborHTMLParser) -> str:
     styles = [f"{node.attributes.get('style') or ''};" for node in nodes]
     if not _HIDING_SET.Match("\n".join(styles)):
         return ""
-    hiding = (node for node, style in zip(nodes, styles, strict=True) if _HIDING_SET.Match(style))
-    out = [node.text() for node, _ in zip(hiding, range(50), strict=False)]
+    hiding = {style for style in set(styles) if _HIDING_SET.Match(style)}  # most repeat
+    unseen = [node for node, style in zip(nodes, styles, strict=True) if style in hiding]
+    out = [node.text() for node in unseen[:50]]
     return " ".join(" ".join(out).split())[:10_000]
 
 
