@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.relay.commands.test_people import Place
+from tests.relay.commands.conftest import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path / "relay")
-    yield made
-    made.store.close()
+    pass
 
 
 def test_check_warns_of_the_certificate_of_init_and_of_mail_in_clear_text(place: Place) -> None:

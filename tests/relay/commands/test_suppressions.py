@@ -4,21 +4,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.relay.commands.test_people import Place
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from tests.relay.commands.conftest import Place
 
 WHO = ("ben@there.example", "--customer", "acme")
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path / "relay")
-    made.run("customer", "add", "acme", "--server", "127.0.0.1:25")
-    yield made
-    made.store.close()
+def place(place: Place) -> Place:
+    """The set-up folder, with a customer."""
+    place.run("customer", "add", "acme", "--server", "127.0.0.1:25")
+    return place
 
 
 def test_an_address_is_refused_shown_counted_and_cleared(place: Place) -> None:

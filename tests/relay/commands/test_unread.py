@@ -1,21 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from tests.relay.commands.test_people import Place
+from tests.relay.commands.conftest import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    made = Place(tmp_path / "relay")
-    yield made
-    made.store.close()
+    pass
 
 
 def _import(place: Place, text: str) -> None:
