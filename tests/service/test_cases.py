@@ -375,7 +375,11 @@ def test_fr_57_text_in_eight_bits_never_goes_raw_to_a_server_of_seven(house: Rel
     with Client(house, LOGIN) as client:
         client.say(b"NOOP")
         client.submit(A, BOB, text("fr-57", head=head, body=body))
-    assert all(one.raw.isascii() for one in hop.messages)
+        assert all(one.raw.isascii() for one in hop.messages)
+        hop.friendly()
+        hop.down()  # and what is pooled now must not teach the next test that it takes seven bits only
+        hop.up()
+        assert client.submit(A, BOB, text("fr-57-after")).startswith(b"250")
 
 
 # --- PD: headers that two readers read differently
