@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.service
 
 ANNA, BEN, APP, SLOW = "anna@acme.example", "ben@acme.example", "app@acme.example", "app@slow.example"
+#: Each is switched off and on by one test alone.
+PAUSED, SPAMMED = "paused@acme.example", "spammed@acme.example"
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,8 @@ def relay(tmp_path_factory: pytest.TempPathFactory, customer: CustomerServer) ->
             running.run("customer", "add", name, "--server", f"127.0.0.1:{customer.port}")
         for login in (ANNA, BEN):
             running.account(login, "acme", "--class", "person")
-        running.account(APP, "acme")
+        for login in (APP, PAUSED, SPAMMED):
+            running.account(login, "acme")
         running.account(SLOW, "slow")
         yield running.start()
         assert running.stop() == 0
@@ -134,34 +137,52 @@ def test_under_the_brake_mail_is_taken_and_waits(relay: Relay, customer: Custome
     assert 'gatepost_switch{switch="brake"} 0.0' in relay.metrics()
     actions = [one["action"] for one in relay.json("audit", "list")]
     assert [one for one in actions if one.startswith("brake")] == ["brake off", "brake on"]
+    sessions = [relay.client(APP) for _ in range(8)]  # both workers forward again
+    until(lambda: all(forwards(one) for one in sessions), seconds=15)
+    until(lambda: relay.rows("outbox", "list") == [], seconds=30)
+    for one in sessions:
+        one.close()
 
 
 def test_the_owners_switch_and_the_providers_do_not_lift_each_other(relay: Relay) -> None:
-    relay.run("account", "pause", APP)
-    until(lambda: "paused by its owner" in may_send(relay, APP), seconds=15)
-    assert relay.json("account", "show", APP)["standing"] == "suspended"
-    relay.run("account", "suspend", APP, "--reason", "spam")
-    relay.run("account", "resume", APP)
-    until(lambda: "spam" in may_send(relay, APP), seconds=15)
-    relay.run("account", "pause", APP)
-    relay.run("account", "reinstate", APP)
-    until(lambda: "paused by its owner" in may_send(relay, APP), seconds=15)
-    relay.run("account", "resume", APP)
-    until(lambda: may_send(relay, APP).startswith("250"), seconds=15)
+    relay.run("account", "pause", PAUSED)
+    until(lambda: "paused by its owner" in may_send(relay, PAUSED), seconds=15)
+    assert relay.json("account", "show", PAUSED)["standing"] == "suspended"
+    relay.run("account", "suspend", PAUSED, "--reason", "spam")
+    relay.run("account", "resume", PAUSED)
+    until(lambda: "spam" in may_send(relay, PAUSED), seconds=15)
+    relay.run("account", "pause", PAUSED)
+    relay.run("account", "reinstate", PAUSED)
+    until(lambda: "paused by its owner" in may_send(relay, PAUSED), seconds=15)
+    relay.run("account", "resume", PAUSED)
+    until(lambda: may_send(relay, PAUSED).startswith("250"), seconds=15)
 
 
 def test_a_bypass_lets_a_suspended_account_send_until_it_ends(relay: Relay) -> None:
-    relay.run("account", "suspend", APP, "--reason", "spam")
-    until(lambda: may_send(relay, APP).startswith("550"), seconds=15)
+    sessions = [relay.client(SPAMMED) for _ in range(8)]  # of both workers: what they do not know yet bites
+    relay.run("account", "suspend", SPAMMED, "--reason", "spam")
+    until(lambda: all(answer(one, SPAMMED).startswith("550") for one in sessions), seconds=15)
     relay.run("bypass", "--for", "30m")
-    until(lambda: may_send(relay, APP).startswith("250"), seconds=15)
+    until(lambda: all(answer(one, SPAMMED).startswith("250") for one in sessions), seconds=15)
     relay.run("bypass", "--off")
-    until(lambda: may_send(relay, APP).startswith("550"), seconds=15)
-    relay.run("account", "reinstate", APP)
+    until(lambda: all(answer(one, SPAMMED).startswith("550") for one in sessions), seconds=15)
+    for one in sessions:
+        one.close()
     assert relay.run("bypass", "--off", check=False).returncode == 1
+
+
+def forwards(client: smtplib.SMTP) -> bool:
+    client.mail(APP)
+    client.rcpt("a@world.example")
+    return b"stored" in client.data(message(sender=APP).as_bytes())[1]
 
 
 def may_send(relay: Relay, login: str) -> str:
     with relay.client(login) as client:
-        client.mail(login)
-        return rcpt(client, "a@world.example")[0]
+        return answer(client, login)
+
+
+def answer(client: smtplib.SMTP, login: str) -> str:
+    client.rset()
+    client.mail(login)
+    return rcpt(client, "a@world.example")[0]
