@@ -100,8 +100,7 @@ class Subject:
             return None
         step, before = decision.action, self.state
         target = after(before, step.action, now, step.duration)
-        may_send = before.severity < State.DEACTIVATED.severity
-        news = step.action is Move.WARN and step.name not in self.told and may_send
+        news = step.action is Move.WARN and step.name not in self.told and before.may_send
         if target is None and not news and not step.blocks_credential:
             return None
         self.told.add(step.name)
@@ -113,8 +112,7 @@ class Subject:
         return Change(now, before, self.state, self.until, decision)
 
     def _sent(self, sent: Sent) -> None:
-        off = self.state.severity >= State.DEACTIVATED.severity
-        if off or (self.blocked and sent.new_network):
+        if not self.state.may_send or (self.blocked and sent.new_network):
             self.stopped_messages += 1
             return
         self.behaviour.add(sent)

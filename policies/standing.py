@@ -15,7 +15,7 @@ from policies.decision import Decision
 
 
 class State(StrEnum):
-    """What a subject may do; later members are stricter."""
+    """What an account, server or customer may do; later members are stricter."""
 
     ACTIVE = "active"
     THROTTLED = "throttled"
@@ -25,8 +25,13 @@ class State(StrEnum):
 
     @property
     def severity(self) -> int:
-        """Return 0 for active up to 4 for closed."""
+        """Return 0 for active up to 4 for closed; the highest severity of three levels wins."""
         return _SEVERITY[self]
+
+    @property
+    def may_send(self) -> bool:
+        """Return whether recipients are taken (a throttled sender's mail waits, but is taken)."""
+        return self in (State.ACTIVE, State.THROTTLED)
 
     @property
     def timed(self) -> bool:

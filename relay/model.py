@@ -6,27 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from policies.standing import State as State  # one of our nouns, too
 from policies.standing import stricter
-
-
-class State(StrEnum):
-    """What an account, server or customer may do; later members are stricter."""
-
-    ACTIVE = "active"
-    THROTTLED = "throttled"
-    DEACTIVATED = "deactivated"
-    SUSPENDED = "suspended"
-    CLOSED = "closed"
-
-    @property
-    def severity(self) -> int:
-        """Return 0 for active up to 4 for closed; the highest severity of three levels wins."""
-        return list(State).index(self)
-
-    @property
-    def may_send(self) -> bool:
-        """Return whether recipients are taken (a throttled sender's mail waits, but is taken)."""
-        return self in (State.ACTIVE, State.THROTTLED)
 
 
 class Level(StrEnum):

@@ -199,7 +199,7 @@ class Judge:
         observed = account.customer.mode is Mode.OBSERVE
         if step.blocks_credential and not observed:
             self._block_credentials(tx, account, now)
-        state = State(following.state) if following and not observed else account.standing.state
+        state = following.state if following and not observed else account.standing.state
         standing = Standing(
             state=state,
             since=now,
