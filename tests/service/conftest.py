@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.service.harness import CustomerServer, Relay
+from tests.service.wire import NextHop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 def customer() -> Iterator[CustomerServer]:
     with CustomerServer() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def hop() -> Iterator[NextHop]:
+    """A next hop that answers as it is told, to the byte."""
+    server = NextHop()
+    server.up()
+    yield server
+    server.down()
 
 
 @pytest.fixture(scope="module")

@@ -254,6 +254,14 @@ class Relay:
         self.process = None
         return code
 
+    def reload(self) -> dict[str, Any]:
+        """Have the configuration read again, and return the event that says how it went."""
+        assert self.process is not None
+        before = len(self.events("config_reloaded"))
+        self.process.send_signal(signal.SIGHUP)
+        until(lambda: len(self.events("config_reloaded")) > before)
+        return self.events("config_reloaded")[-1]
+
     def kill(self) -> None:
         """Kill every process of the daemon, as a power cut does."""
         assert self.process is not None

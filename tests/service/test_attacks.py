@@ -33,14 +33,6 @@ GREETING_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
-def hop() -> Iterator[NextHop]:
-    server = NextHop()
-    server.up()
-    yield server
-    server.down()
-
-
-@pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, hop: NextHop) -> Iterator[Relay]:
     with Relay(tmp_path_factory.mktemp("besieged")) as running:
         running.init()

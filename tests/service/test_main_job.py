@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import re
-import signal
 import smtplib
 import urllib.request
 from email.message import EmailMessage
 from email.policy import SMTP
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -114,24 +113,16 @@ def test_what_the_server_puts_off_waits_and_arrives_once(
 def test_suspicious_mail_is_held_until_staff_release_it(relay: Relay, customer: CustomerServer) -> None:
     good = relay.config.read_text()
     relay.config.write_text(good.replace("[screening]", "[screening]\ntag = -50.0\nhold = -50.0"))
-    reload(relay)
+    relay.reload()
     with relay.client(ALICE) as client:
         client.send_message(message())
     relay.config.write_text(good)
-    reload(relay)
+    relay.reload()
     (held,) = relay.rows("held", "list")
     assert [stored for stored in customer.messages if BOB in stored.recipients] == []
     relay.run("held", "release", held["id"])
     until(lambda: [stored for stored in customer.messages if BOB in stored.recipients])
     assert relay.rows("held", "list") == []
-
-
-def reload(relay: Relay) -> dict[str, Any]:
-    assert relay.process is not None
-    before = len(relay.events("config_reloaded"))
-    relay.process.send_signal(signal.SIGHUP)
-    until(lambda: len(relay.events("config_reloaded")) > before)
-    return relay.events("config_reloaded")[-1]
 
 
 def test_a_throttled_account_is_taken_and_paced(relay: Relay, customer: CustomerServer) -> None:
@@ -240,19 +231,19 @@ def test_a_reload_takes_the_new_file_whole_or_keeps_the_old(relay: Relay) -> Non
     good = relay.config.read_text()
     try:
         relay.config.write_text(good.replace("[screening]", "[screening]\ntags = 1"))
-        event = reload(relay)
+        event = relay.reload()
         assert event["ok"] is False
         assert "did you mean tag?" in event["faults"][0]
         with relay.client(ALICE) as client:
             client.send_message(message())
         relay.config.write_text(good.replace("[limits]", '[limits]\nmessage_size = "1 MiB"'))
-        assert reload(relay)["ok"] is True
+        assert relay.reload()["ok"] is True
         with relay.client(ALICE) as client:
             client.ehlo()
             assert client.esmtp_features["size"] == str(1 << 20)
     finally:
         relay.config.write_text(good)
-    assert reload(relay)["ok"] is True
+    assert relay.reload()["ok"] is True
 
 
 def test_an_unreachable_server_defers(relay: Relay) -> None:

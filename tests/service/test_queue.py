@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.service.harness import until
-from tests.service.test_main_job import ALICE, BOB, message, reload
+from tests.service.test_main_job import ALICE, BOB, message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +96,7 @@ def test_a_rate_is_asked_at_rcpt_before_anything_is_queued(relay: Relay, custome
     relay.run("customer", "add", "slow", "--server", f"127.0.0.1:{customer.port}", "--forward", "queue")
     relay.account("news@slow.example", "slow")
     relay.config.write_text(usual + '\n[rates.by_customer.slow]\nmessages = "2/1h"\n')
-    reload(relay)
+    relay.reload()
     try:
         with relay.client("news@slow.example") as client:
             for _ in range(2):
@@ -106,7 +106,7 @@ def test_a_rate_is_asked_at_rcpt_before_anything_is_queued(relay: Relay, custome
         assert [code for code, _ in refused.value.recipients.values()] == [450]
     finally:
         relay.config.write_text(usual)
-        reload(relay)
+        relay.reload()
     until(lambda: len(customer.messages) == 2)
     until(lambda: relay.rows("outbox", "list") == [])
 
@@ -140,7 +140,7 @@ def test_a_rotated_key_seals_what_waits_after_a_reload(relay: Relay, customer: C
         client.send_message(message())
         assert waits() == [b"\1"]
         relay.run("keys", "rotate")
-        assert reload(relay)["ok"]
+        assert relay.reload()["ok"]
         client.send_message(message())
     assert b"\2" in waits()
     del customer.replies["DATA"]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.screening.scanners import daemons
 from tests.service.harness import Relay, until
-from tests.service.test_main_job import ALICE, message, reload
+from tests.service.test_main_job import ALICE, message
 from tests.zones import SERVFAIL, Zones
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_what_staff_deleted_as_spam_is_known_whoever_sends_it_until_it_is_forgot
     relay.account("eve@other.example", "other")
     held = message(text=f"{words}\nEICAR {GTUBE}")
     relay.configure("screening", "refuse = 100.0\nscores = { gtube = 8.0 }")
-    reload(relay)
+    relay.reload()
     with relay.client(ALICE) as client:
         client.send_message(held)
     (row,) = relay.rows("held", "list")

@@ -9,7 +9,7 @@ import pytest
 from screening.classify import lessons
 from tests.service.harness import Relay, until
 from tests.service.test_feedback import LOOP, mail_in, report
-from tests.service.test_main_job import ALICE, BOB, ROBOT, message, reload
+from tests.service.test_main_job import ALICE, BOB, ROBOT, message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ def test_what_people_complained_about_is_studied_by_the_daemon(
         "reporter", "add", "loop.example", "--covers", "partner.example",
         "--dkim-key", str(relay.folder / "loop.key"),
     )  # fmt: skip
-    reload(relay)
+    relay.reload()
     with relay.client(ALICE) as client:
         client.send_message(message())
     mail_in(relay, report(customer.messages[-1].raw, LOOP))
@@ -98,7 +98,7 @@ def test_foreign_senders_can_be_flagged_or_only_observed(
     relay: Relay, customer: CustomerServer, identity: str, action: str
 ) -> None:
     relay.configure("policy", f'identity = "{identity}"')
-    reload(relay)
+    relay.reload()
     with relay.client(ALICE) as client:
         client.sendmail("ceo@acme.example", [BOB], message(sender="ceo@acme.example").as_bytes())
     event = until(lambda: relay.events("message"))[-1]

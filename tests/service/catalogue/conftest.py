@@ -15,14 +15,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def hop() -> Iterator[NextHop]:
-    server = NextHop()
-    server.up()
-    yield server
-    server.down()
-
-
-@pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory, hop: NextHop) -> Iterator[Relay]:
     with Relay(tmp_path_factory.mktemp("house")) as running:
         running.init()

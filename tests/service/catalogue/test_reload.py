@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import re
-import signal
 import smtplib
-from typing import Any
 
 import pytest
 
 from tests.service.catalogue.letters import BOB, A, quiet, text
-from tests.service.harness import Relay, until
+from tests.service.harness import Relay
 from tests.service.wire import Client, NextHop
 
 pytestmark = pytest.mark.service
-
-
-def reload(house: Relay) -> dict[str, Any]:
-    assert house.process is not None
-    before = len(house.events("config_reloaded"))
-    house.process.send_signal(signal.SIGHUP)
-    until(lambda: len(house.events("config_reloaded")) > before)
-    return house.events("config_reloaded")[-1]
 
 
 def reports_taken(house: Relay, address: str) -> int:
@@ -38,16 +28,16 @@ def test_cg_13_a_reload_reaches_the_feedback_door_and_names_what_needs_a_restart
     try:
         assert reports_taken(house, "new@relay.example") == 550
         house.config.write_text(re.sub(r"(?m)^addresses = \[", 'addresses = ["new@relay.example", ', good))
-        assert reload(house)["ok"]
+        assert house.reload()["ok"]
         assert reports_taken(house, "new@relay.example") == 250
         house.config.write_text(good.replace("[upstream]\n", "[upstream]\nconnections_per_server = 3\n"))
-        told = reload(house)
+        told = house.reload()
         assert not told["ok"]
         assert "upstream" in str(told["faults"])
         assert "restart" in str(told["faults"])
         assert reports_taken(house, "new@relay.example") == 250
     finally:
         house.config.write_text(good)
-        reload(house)
+        house.reload()
     assert client.submit(A, BOB, text("cg-13")).startswith(b"250")
     quiet(house, hop, 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,22 +68,15 @@ def hold(site: Site) -> list[Entry]:
     usual = site.relay.config.read_text()
     site.relay.run("customer", "change", "acme", "--mode", "enforce")
     site.relay.config.write_text(usual.replace("[screening]", "[screening]\ntag = -50.0\nhold = -50.0"))
-    reload(site)
+    site.relay.reload()
     with site.client() as client:
         sent = [site.send(client, "now", large=large) for large in (False, True)]
     assert all(answer.startswith(b"250") for answer, _ in sent)
     assert len(site.relay.rows("held", "list")) == len(sent)
     site.relay.config.write_text(usual)
     site.relay.run("customer", "change", "acme", "--mode", "observe")
-    reload(site)
+    site.relay.reload()
     return [entry for _, entry in sent]
-
-
-def reload(site: Site) -> None:
-    assert site.relay.process is not None
-    before = len(site.relay.events("config_reloaded"))
-    site.relay.process.send_signal(signal.SIGHUP)
-    until(lambda: len(site.relay.events("config_reloaded")) > before)
 
 
 def move(site: Site, copy: Path, elsewhere: Path) -> None:
