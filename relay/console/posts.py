@@ -56,9 +56,11 @@ async def report(request: Request, source: str, desk: DeskOf) -> Response:
     events = _events(content) if _media(request) in JSON else [content]
     if not events:
         return _answer(request, 400, "That is no JSON, or too many events.")
-    if not await desk.store.write(lambda tx: nonces.take(tx, source, seal.number, seal.expires_at)):
+    if await desk.store.query(lambda tx: nonces.taken(tx, source, seal.number)):
         return _answer(request, 401, "This was posted before.")
     taken = [_said(await intake.take(event, now, bearer=known.reporter)) for event in events]
+    # not before: what could not be recorded comes again as it was, and what was recorded counts once
+    await desk.store.write(lambda tx: nonces.take(tx, source, seal.number, seal.expires_at))
     return JSONResponse(taken[0] if len(taken) == 1 else {"reports": taken})
 
 

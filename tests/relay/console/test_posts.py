@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from relay.config import FeedbackConfig, FeedbackSource
+from relay.errors import StoreError
 from relay.feedback import signed
-from relay.feedback.intake import Intake
+from relay.feedback.intake import Intake, Outcome
 from relay.ids import message_id
 from relay.signing import token
 from relay.signing.token import Token
@@ -177,6 +178,27 @@ def test_cf_11_a_replay_is_refused_even_by_another_process(world: World, post: P
     post.client = world.client(world.app(Intake(world.config, world.store, world.keyring, None)))
     assert post(body, age=299, number="a" * 16) == 401
     assert post(body, number="b" * 16) == 200, "said again, but counted once"
+    assert votes(world) == {"loop.example": 1}
+
+
+class Faltering(Intake):
+    """An intake whose store fails at the first report."""
+
+    faults = 1
+
+    async def take(self, *args: Any, **options: Any) -> Outcome:
+        if self.faults:
+            self.faults -= 1
+            raise StoreError("the store is busy")
+        return await super().take(*args, **options)
+
+
+def test_a_report_that_could_not_be_recorded_is_taken_when_it_comes_again_as_it_was(
+    world: World, post: Post
+) -> None:
+    post.client = world.client(world.app(Faltering(world.config, world.store, world.keyring, None)))
+    body = arf(sent(world))
+    assert [post(body, number="a" * 16) for _ in range(3)] == [503, 200, 401]
     assert votes(world) == {"loop.example": 1}
 
 
