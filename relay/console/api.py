@@ -116,7 +116,7 @@ async def messages(
             action=question.action,
         )
     )
-    lines = [shapes.MessageLine.model_validate(_fields(row)) for row in rows]
+    lines = [shapes.MessageLine.model_validate(_fields(asker.sees(row))) for row in rows]
     return shapes.Messages(messages=lines, next=_next(rows, question.limit, "id"))
 
 
@@ -263,7 +263,7 @@ async def message(message_id: str, asker: Asker, desk: DeskOf) -> shapes.Message
     row = await desk.store.query(lambda tx: views.message_by_id(tx, message_id, only=asker.only))
     if row is None:
         raise NotFound(message_id)
-    return shapes.MessageLine.model_validate(_fields(row))
+    return shapes.MessageLine.model_validate(_fields(asker.sees(row)))
 
 
 @router.get("/audit", tags=["audit"])

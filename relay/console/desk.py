@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from relay.console.roles import May
 from relay.errors import RelayError
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from relay.outbox.report import Reports
     from relay.store.directory import Directory
     from relay.store.engine import Store
+    from relay.store.outbox import Row
+    from relay.store.viewed import MessageRow
+
+R = TypeVar("R", "MessageRow", "Row")
 
 
 class Forbidden(RelayError):
@@ -60,6 +65,18 @@ class Visitor:
     csrf: str = field(default="", repr=False)
     #: the customer outside of whose rows nothing exists for this visitor; None: all
     only: int | None = None
+
+    @property
+    def sees_mail(self) -> bool:
+        """Return whether what rules quote from mail is for this visitor: its owner, or who may look at it."""
+        return May.MAIL in self.may or self.only is not None
+
+    def sees(self, row: R) -> R:
+        """Return a message's row as this visitor may see it."""
+        if self.sees_mail:
+            return row
+        hits = tuple({name: said for name, said in hit.items() if name != "evidence"} for hit in row.hits)
+        return dataclasses.replace(row, hits=hits)
 
     def needs(self, may: May) -> None:
         """Raise Forbidden unless the visitor may."""

@@ -157,7 +157,7 @@ async def _message_page(request: Request, visitor: Visitor, desk: Desk, message_
         request,
         visitor,
         "message.html",
-        message=message,
+        message=visitor.sees(message),
         complaints=complaints,
         sentence=sentence(message),
         thresholds={"tag": limits.tag, "hold": limits.hold, "refuse": limits.refuse},

@@ -148,7 +148,7 @@ async def account_page(
             "case": file.case,
             "tally": file.tally,
             "rates": file.rates,
-            "messages": views.messages(tx, number, limit=20, cursor=place),
+            "messages": [visitor.sees(row) for row in views.messages(tx, number, limit=20, cursor=place)],
             "complaints": findings.complaints(tx, Sought(login=file.account.login), limit=10),
             "timeline": findings.cases(tx, Sought(), limit=20, subject=(Level.ACCOUNT, number)),
             "logins": logins.history(tx, number, limit=8),

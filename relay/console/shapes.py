@@ -204,7 +204,10 @@ class MessageLine(Answer):
     action: str
     outcome: Annotated[str, Field(description="forwarded, queued, held, refused, deferred")]
     score: float
-    hits: list[dict[str, Any]]
+    hits: Annotated[
+        list[dict[str, Any]],
+        Field(description="rule and score; what the rule quotes for who may see the mail, or whose it is"),
+    ]
     malformed: str
     reply_code: int
     reply_text: str

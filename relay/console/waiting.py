@@ -175,7 +175,7 @@ async def _list_page(
             wanted = narrowed.filter(tx, shelf, now)
         except NotFound:  # half a login is typed
             return []
-        return _named(tx, rows.page(tx, wanted, cursor, LIMIT))
+        return _named(tx, [visitor.sees(row) for row in rows.page(tx, wanted, cursor, LIMIT)])
 
     found = await desk.store.query(work)
     return render(
@@ -329,7 +329,7 @@ async def _one_page(
         row = rows.get(tx, number)
         if row is None:
             raise NotFound(number)
-        return _named(tx, [row])[0]
+        return _named(tx, [visitor.sees(row)])[0]
 
     one = await desk.store.query(work)
     shelf = "held" if one.row.state == State.HELD else "outbox"

@@ -12,6 +12,8 @@ from relay.model import State
 from relay.store import views
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.testclient import TestClient
 
     from tests.relay.console.conftest import World
@@ -136,12 +138,38 @@ def test_find_goes_to_what_was_named(world: World) -> None:
     assert goal("") == "/accounts?q="
 
 
+QUOTING = [{"rule": "links_to_shortener", "score": 9.5, "evidence": "short.example/canary"}]
+
+
+@pytest.mark.parametrize(("role", "sees"), [("viewer", False), ("support", False), ("abuse", True)])
+def test_only_who_may_look_at_mail_sees_what_rules_quote_from_it(
+    world: World, role: str, *, sees: bool
+) -> None:
+    message = world.sent(LOGIN, action="hold", score=9.5, hits=QUOTING)
+    desk = world.at_desk(role)
+    for path in (f"/explain/{message}", f"/accounts/{LOGIN}", f"/api/v1/messages/{message}"):
+        page = desk.get(path).text
+        assert "links_to_shortener" in page
+        assert ("short.example/canary" in page) is sees, path
+
+
+def test_a_customers_token_sees_what_rules_quote_from_its_mail_and_the_providers_does_not(
+    world: World, token: Callable[..., dict[str, str]]
+) -> None:
+    world.sent(LOGIN, action="hold", score=9.5, hits=QUOTING)
+    path = f"/api/v1/accounts/{LOGIN}/messages"
+    own, other = token("read", customer="acme"), token("read")
+    assert world.client().get(path, headers=own).json()["messages"][0]["hits"] == QUOTING
+    kept = world.client().get(path, headers=other).json()["messages"][0]["hits"]
+    assert kept == [{"rule": "links_to_shortener", "score": 9.5}]
+
+
 def test_a_message_explains_itself(world: World) -> None:
     hits = [{"rule": "gtube", "score": 100.0, "evidence": "the GTUBE string"}]
     refused = world.sent(
         LOGIN, action="refuse", score=100.0, hits=hits, reply_code=550, reply_text="5.7.1 Spam"
     )
-    page = world.at_desk("viewer").get(f"/explain/{refused}").text
+    page = world.at_desk("abuse").get(f"/explain/{refused}").text
     assert "Refused: 100.0 points, above all for gtube." in page
     assert "550 5.7.1 Spam" in page
     assert "the GTUBE string" in page
