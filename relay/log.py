@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import traceback
 from typing import IO, Any
 
 LEVELS = ("debug", "info", "warning", "error")
 _RANKS = {level: rank for rank, level in enumerate(LEVELS)}
+_ADDRESS = re.compile(r"<?[^\s<>@]{1,256}@[^\s<>@]{1,256}>?")
 _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), default=str).encode
+
+
+def nameless(words: str) -> str:
+    """Return what a server or a rule said as it may be written down: without anybody's address."""
+    return _ADDRESS.sub("<address>", words) if "@" in words else words
 
 
 class Log:

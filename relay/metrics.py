@@ -7,7 +7,6 @@ made at the start, so that a scrape shows zeros.
 from __future__ import annotations
 
 import asyncio
-import re
 import traceback
 from bisect import bisect_left
 from contextlib import suppress
@@ -46,6 +45,7 @@ from relay.events import (
     SwitchTurned,
     UpstreamFailed,
 )
+from relay.log import nameless
 from relay.premises import FOLDERS
 
 if TYPE_CHECKING:
@@ -73,7 +73,6 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 
 #: Fields with words of servers and rules, which may name somebody.
 _WORDS = ("reason", "why", "answer")
-_ADDRESS = re.compile(r"<?[^\s<>@]{1,256}@[^\s<>@]{1,256}>?")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 45)
 
 
@@ -294,9 +293,7 @@ class Metrics:
             return
         fields = {"at": now().isoformat(timespec="microseconds"), "event": event.name}
         fields.update((name, getattr(event, name)) for name in event.__slots__)
-        for key in _WORDS:
-            if "@" in (words := str(fields.get(key, ""))):
-                fields[key] = _ADDRESS.sub("<address>", words)
+        fields |= {key: nameless(str(fields[key])) for key in _WORDS if key in fields}
         self.log.line(event.level, fields)
 
     def bug(self, where: str, error: BaseException) -> None:

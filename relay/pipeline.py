@@ -29,6 +29,7 @@ from relay.conduct import FOREIGN_SENDER, Conduct, program
 from relay.events import MessageHandled
 from relay.familiar import Familiar
 from relay.forwarding import Stamped
+from relay.log import nameless
 from relay.outbox.parcel import Screened
 from relay.smtp import reply as replies
 from relay.store import journal, observed
@@ -316,7 +317,7 @@ class Pipeline:
             hits=[*verdict.as_json(), *([would] if would else ())],
             malformed=verdict.malformed,
             reply_code=handling.reply.code,
-            reply_text=handling.reply.text,
+            reply_text=nameless(handling.reply.text),
             size=len(mail.raw),
             recipient_count=len(transaction.recipients),
             recipients=b"".join(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import re
 from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
@@ -25,6 +24,7 @@ from relay.commands.context import (
     table,
 )
 from relay.errors import NotFound
+from relay.log import nameless
 from relay.outbox import hold, queue
 from relay.outbox.envelope import WaitingEnvelope
 from relay.store import accounts
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., object]")
 CHUNK = 100
-_ADDRESS = re.compile(r"<?[^\s<>@]{1,256}@[^\s<>@]{1,256}>?")
 
 
 def reports_of(context: Context) -> Reports:
@@ -155,7 +154,7 @@ def print_one(context: Context, number: str, as_json: bool, reason: str = "") ->
     people = [
         {
             "address": o.address if reason else f"…@{o.address.rpartition('@')[2]}",
-            "fate": str(o.fate), "status": o.status, "reply": o.reply if reason else _nameless(o.reply),
+            "fate": str(o.fate), "status": o.status, "reply": o.reply if reason else nameless(o.reply),
         }
         for o in envelope.recipients
     ]  # fmt: skip
@@ -163,10 +162,6 @@ def print_one(context: Context, number: str, as_json: bool, reason: str = "") ->
         f"{'' if not n else ' ' * 13}{o['address']}  {o['fate']}  {o['reply']}" for n, o in enumerate(people)
     )  # fmt: skip
     show(facts, as_json)
-
-
-def _nameless(reply: str) -> str:
-    return _ADDRESS.sub("<address>", reply)
 
 
 def chosen_groups(

@@ -14,6 +14,7 @@ from policies import retry
 from relay import clock
 from relay.clock import micros, moment
 from relay.errors import StoreError
+from relay.log import nameless
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import Fate, Recipient
 from relay.outbox.parcel import Why
@@ -107,7 +108,7 @@ class Ledger:
             next_us=micros(at),
             envelope=after.seal(self.keyring, row.id),
             recipients=len(after.waiting),
-            last=outcome.last,
+            last=nameless(outcome.last),
             deaths=0,
             reason=row.reason if row.reason in STAYS else reason,
         )

@@ -12,6 +12,7 @@ from policies.retry import Schedule
 from relay import clock
 from relay.clock import micros
 from relay.errors import NotFound, StoreError
+from relay.log import nameless
 from relay.model import State as Standing
 from relay.outbox import bounce
 from relay.outbox.attempt import Outcome, answered
@@ -171,7 +172,7 @@ class Outbox:
             envelope=parcel.envelope.seal(self.keyring, parcel.id),
             in_file=parcel.size > ROW_BYTES and not self.all_in_rows,
             attempts=0 if parcel.why in NOT_TRIED else 1,
-            last=parcel.note,
+            last=nameless(parcel.note),
             score=parcel.score,
             hits=list(parcel.hits),
             campaign=parcel.campaign,

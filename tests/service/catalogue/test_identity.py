@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from tests.service.catalogue.letters import BOB, HEAD, A, B, quiet, text
-from tests.service.harness import Relay
+from tests.service.catalogue.letters import BOB, HEAD, A, B, later, quiet, text
+from tests.service.harness import Relay, until
 from tests.service.wire import Client, NextHop
 
 pytestmark = pytest.mark.service
@@ -108,3 +108,17 @@ def test_pr_01_and_06_no_bug_no_address_and_no_subject_is_in_the_log(
     assert "Traceback" not in log
     assert house.events("bug") == []
     assert all(line.startswith("{") for line in log.splitlines())
+
+
+def test_pr_03_no_file_names_a_recipient_whom_a_server_named(
+    client: Client, house: Relay, hop: NextHop
+) -> None:
+    for said in (b"550 5.1.1 <canary@partner.example> unknown", b"451 4.2.0 <canary@partner.example> later"):
+        hop.dot = said + b"\r\n"
+        client.submit(A, b"canary@partner.example", text("pr-03"))
+    (waits,) = until(lambda: [row for row in house.rows("outbox", "list") if row["attempts"]])
+    until(lambda: "later" in house.run("outbox", "show", waits["id"]).stdout)
+    files = [path for path in house.folder.rglob("*") if path.is_file()]
+    assert [path.name for path in files if b"canary" in path.read_bytes()] == []
+    hop.friendly()
+    later(house, hop)
