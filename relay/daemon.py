@@ -184,6 +184,7 @@ class Daemon:
             self.listeners.append(listener)
         async with asyncio.TaskGroup() as tasks:
             background = [tasks.create_task(work) for work in self._background()]
+            delivering = [tasks.create_task(parts.outbox.run())] if self.role.control else []
             if "http" in sockets:
                 self._http = self._http_server()
                 background.append(tasks.create_task(self._http.serve(sockets=[sockets["http"]])))
@@ -191,7 +192,7 @@ class Daemon:
             collector.spare()
             self._say_ready(sockets)
             await self._stop.wait()
-            await self._drain()
+            await self._drain(delivering)
             for task in background:
                 task.cancel()
         await parts.pool.close()
@@ -208,7 +209,6 @@ class Daemon:
         yield parts.outbox.doubts.watch()
         yield sweep.learn_forever(parts.pipeline, parts.metrics)
         if self.role.control:
-            yield parts.outbox.run()
             yield sweep.decide_forever(parts.intake, parts.metrics)
             yield tell_forever(lambda: parts.noticer, parts.metrics)
             yield sweep.purge_forever(parts.store, lambda: parts.config, parts.metrics)
@@ -301,18 +301,20 @@ class Daemon:
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Tell whether mail can be taken, and each part's health."""
-        healthy = self.parts.store.healthy
-        draining = self._stop.is_set()
+        healthy, draining = self.parts.store.healthy, self._stop.is_set()
         return healthy and not draining, {"store": healthy, "draining": draining}
 
     def _tell(self, state: str) -> None:
         if not self.role.supervised:  # of several processes the supervisor tells systemd
             supervision.tell(state)
 
-    async def _drain(self) -> None:
+    async def _drain(self, delivering: list[asyncio.Task[None]]) -> None:
         self._tell(supervision.STOPPING)
         self.parts.metrics.emit(Lifecycle("draining"))
+        for task in delivering:  # ends what is under way while the sessions do: nobody waits for both
+            task.cancel()
         await asyncio.gather(*(listener.drain(DRAIN_SECONDS) for listener in self.listeners))
+        await asyncio.gather(*delivering, return_exceptions=True)
         if self._http:
             self._http.should_exit = True
 
@@ -346,8 +348,7 @@ class Daemon:
             return
         parts.config = parts.pipeline.config = config
         parts.gate.configure(config, policy)
-        parts.intake.policy = policy
-        parts.pipeline.country = country
+        parts.intake.policy, parts.pipeline.country = policy, country
         parts.pipeline.conduct.transmission, parts.pipeline.conduct.config = policy, config
         parts.submission.configure(config)
         parts.feedback.configure(config)
