@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
+from relay import config_faults
 from relay.errors import ConfigError, Fault
 from relay.policy_config import PolicyConfig, RatesConfig
 from relay.scanner_config import ScannerConfig
@@ -17,8 +18,10 @@ from relay.section import Section
 from relay.values import (
     MAILBOX,
     Address,
+    Door,
     Duration,
     Hostname,
+    Lasting,
     Network,
     PositiveInt,
     Score,
@@ -26,7 +29,11 @@ from relay.values import (
     Workers,
     parse_duration,
     parse_size,
+    split_address,
 )
+
+#: what is left of the 45 s until the answer to the dot is for the customer's server
+_SCREENING_AT_MOST = timedelta(seconds=35)
 
 
 class StoreConfig(Section):
@@ -48,21 +55,35 @@ class KeysConfig(Section):
 class Listeners(Section):
     """HOST:PORT of each door; port 0 chooses one, an empty string switches a door off."""
 
-    submission: Address | Literal[""] = Field("0.0.0.0:587", description="STARTTLS, then AUTH")
-    submissions: Address | Literal[""] = Field("0.0.0.0:465", description="implicit TLS")
-    feedback: Address | Literal[""] = Field(
+    submission: Door | Literal[""] = Field("0.0.0.0:587", description="STARTTLS, then AUTH")
+    submissions: Door | Literal[""] = Field("0.0.0.0:465", description="implicit TLS")
+    feedback: Door | Literal[""] = Field(
         "0.0.0.0:25", description="complaints and bounces, only its own addresses"
     )
-    http: Address | Literal[""] = Field("127.0.0.1:8025", description="console, API and /metrics; plain HTTP")
+    http: Door | Literal[""] = Field("127.0.0.1:8025", description="console, API and /metrics; plain HTTP")
     proxy_protocol_from: tuple[Network, ...] = Field((), description="load balancers that speak PROXY v1/v2")
 
     @model_validator(mode="after")
     def _distinct(self) -> Listeners:
-        doors = (self.submission, self.submissions, self.feedback, self.http)
-        given = [door for door in doors if door and not door.endswith(":0")]
-        if twice := {address for address in given if given.count(address) > 1}:
-            raise PydanticCustomError("listeners", "two listeners share " + ", ".join(sorted(twice)))
+        doors = [door for door in (self.submission, self.submissions, self.feedback, self.http) if door]
+        places = [split_address(door) for door in doors]
+        for number, (host, port) in enumerate(places):
+            for other, one in enumerate(places[:number]):
+                if port and port == one[1] and _overlap(host, one[0]):
+                    both = (
+                        doors[number]
+                        if doors[number] == doors[other]
+                        else f"{doors[other]} and {doors[number]}"
+                    )
+                    raise PydanticCustomError("listeners", f"two listeners share {both}")
         return self
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Return whether two listeners on one port would be in each other's way."""
+    everywhere = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    same_family = (":" in one) == (":" in other)
+    return one == other or (same_family and (one in everywhere or other in everywhere))
 
 
 class TlsConfig(Section):
@@ -90,10 +111,10 @@ class Limits(Section):
     junk_commands: PositiveInt = Field(100, description="NOOP, RSET, VRFY, EHLO between messages, then 421")
     large_messages: Size = Field(parse_size("64 MiB"), description="over 256 KiB each, decided at once")
     received_headers: PositiveInt = Field(50, description="more is a loop")
-    command_timeout: Duration = Field(parse_duration("300s"), description="wait for a command")
-    greeting_timeout: Duration = Field(parse_duration("60s"), description="wait for a command before AUTH")
-    tls_timeout: Duration = Field(parse_duration("10s"), description="TLS handshake")
-    data_timeout: Duration = Field(parse_duration("180s"), description="silence during DATA")
+    command_timeout: Lasting = Field(parse_duration("300s"), description="wait for a command")
+    greeting_timeout: Lasting = Field(parse_duration("60s"), description="wait for a command before AUTH")
+    tls_timeout: Lasting = Field(parse_duration("10s"), description="TLS handshake")
+    data_timeout: Lasting = Field(parse_duration("180s"), description="silence during DATA")
     data_bytes_per_second: PositiveInt = Field(500, description="mean after 60 s of DATA, slower is cut")
     exempt: tuple[Network, ...] = Field(
         ("127.0.0.0/8", "::1/128"), description="limits per client do not bind these"
@@ -129,13 +150,17 @@ class ScreeningConfig(Section):
         False,  # noqa: FBT003
         description="true: what people complained about teaches the classifier as spam, each message once",
     )
-    deadline: Duration = Field(parse_duration("20s"), description="for everything about one message")
+    deadline: Lasting = Field(parse_duration("20s"), description="for everything about one message")
     failure: Literal["skip", "defer"] = Field("defer", description="when screening itself fails")
 
     @model_validator(mode="after")
     def _ordered(self) -> ScreeningConfig:
         if not self.tag <= self.hold <= self.refuse:
             raise PydanticCustomError("thresholds", "must satisfy tag <= hold <= refuse")
+        if self.deadline > _SCREENING_AT_MOST:
+            raise PydanticCustomError(
+                "thresholds", "deadline must be at most 35s: the client's answer is due after 45 s"
+            )
         return self
 
 
@@ -155,7 +180,7 @@ class FeedbackSource(Section):
 class FeedbackConfig(Section):
     """Where complaints and bounces come in."""
 
-    addresses: tuple[str, ...] = Field(
+    addresses: tuple[Annotated[str, Field(pattern=MAILBOX)], ...] = Field(
         ("fbl@relay.example",), min_length=1, description="the first goes into CFBL-Address"
     )
     message_size: Size = Field(parse_size("2 MiB"), description="of one report")
@@ -199,8 +224,8 @@ class SigningConfig(Section):
 class UpstreamConfig(Section):
     """How the customers' servers are spoken to."""
 
-    connect_timeout: Duration = Field(parse_duration("10s"), description="TCP and TLS")
-    reply_timeout: Duration = Field(parse_duration("60s"), description="greeting, EHLO, MAIL, RCPT")
+    connect_timeout: Lasting = Field(parse_duration("10s"), description="TCP and TLS")
+    reply_timeout: Lasting = Field(parse_duration("60s"), description="greeting, EHLO, MAIL, RCPT")
     connections_per_server: PositiveInt = Field(20, description="at once, per process")
     idle: Duration = Field(parse_duration("60s"), description="an unused connection is kept this long")
     verify_tls: bool = Field(False, description="refuse servers whose certificate does not match")  # noqa: FBT003
@@ -210,9 +235,9 @@ class UpstreamConfig(Section):
 class Retention(Section):
     """How long personal data is kept."""
 
-    journal: Duration = Field(parse_duration("90d"), description="message rows")
-    logins: Duration = Field(parse_duration("30d"), description="login history")
-    reports: Duration = Field(parse_duration("90d"), description="sealed copies of reports")
+    journal: Lasting = Field(parse_duration("90d"), description="message rows")
+    logins: Lasting = Field(parse_duration("30d"), description="login history")
+    reports: Lasting = Field(parse_duration("90d"), description="sealed copies of reports")
 
 
 class OutboxConfig(Section):
@@ -222,10 +247,10 @@ class OutboxConfig(Section):
     bodies: Literal["folder", "database"] = Field(
         "folder", description="where bodies over 64 KiB lie; database: nodes need no folder in common"
     )
-    first_retry: Duration = Field(parse_duration("5min"), description="then times 1.5")
-    longest_retry: Duration = Field(parse_duration("4h"), description="no pause is longer")
-    lifetime: Duration = Field(parse_duration("5d"), description="then the sender is told")
-    delay_notice: Duration = Field(parse_duration("4h"), description="then the sender hears of a delay")
+    first_retry: Lasting = Field(parse_duration("5min"), description="then times 1.5")
+    longest_retry: Lasting = Field(parse_duration("4h"), description="no pause is longer")
+    lifetime: Lasting = Field(parse_duration("5d"), description="then the sender is told")
+    delay_notice: Lasting = Field(parse_duration("4h"), description="then the sender hears of a delay")
     hold_days: PositiveInt = Field(7, description="held mail is kept this long")
     concurrency: PositiveInt = Field(5, description="deliveries at once to one server")
 
@@ -331,68 +356,7 @@ def parse(text: str, folder: Path, name: str = "gatepost.toml") -> Config:
     try:
         return Config.model_validate({**raw, "folder": folder})
     except ValidationError as error:
-        raise ConfigError(_faults(error)) from error
-
-
-#: pydantic's kinds of error in the operator's words; `{}` takes the number or choice that it names
-_ALLOWED = {
-    "string_type": "must be text in quotes",
-    "string_pattern_mismatch": "must be a host name such as relay.example",
-    "string_too_long": "must have at most {max_length} characters",
-    "int_type": "must be a whole number",
-    "float_type": "must be a number",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than_equal": "must be at most {le:g}",
-    "literal_error": "must be {expected}",
-    "tuple_type": "must be a list in square brackets",
-    "too_short": "must hold at least {min_length}",
-    "path_type": "must be a path in quotes",
-    "dict_type": "must be a table",
-    "model_type": "must be a table",
-}
-
-
-def _faults(error: ValidationError) -> list[Fault]:
-    seen: dict[str, Fault] = {}
-    for item in error.errors(include_url=False):
-        parts = [part for part in item["loc"] if not _is_branch(part)]
-        where = ".".join(str(part) for part in parts)
-        if item["type"] == "extra_forbidden":
-            fault = Fault(where, "unknown key", "not a setting of Gatepost", _suggestion(parts))
-        else:
-            given = (
-                ""
-                if item["type"] in ("listeners", "thresholds", "scanner", "scanners")
-                else repr(item["input"])
-            )
-            allowed = _ALLOWED.get(item["type"], item["msg"]).format(**item.get("ctx", {}))
-            fault = Fault(where, given[:80] or "this table", allowed)
-        if where not in seen or item["type"] != "literal_error":
-            seen[where] = fault
-    return list(seen.values())
-
-
-def _is_branch(part: str | int) -> bool:
-    """Tell whether pydantic put the name of a union's branch into the location."""
-    return isinstance(part, str) and (
-        part.startswith(("function-", "literal[", "constrained-", "lax-or-"))
-        or part in ("int", "str", "path")
-    )
-
-
-def _suggestion(parts: list[Any]) -> str:
-    section: type[BaseModel] = Config
-    for part in parts[:-1]:
-        field = section.model_fields.get(str(part))
-        if (
-            field is None
-            or not isinstance(field.annotation, type)
-            or not issubclass(field.annotation, BaseModel)
-        ):
-            return ""
-        section = field.annotation
-    close = difflib.get_close_matches(str(parts[-1]), section.model_fields, n=1, cutoff=0.6)
-    return close[0] if close else ""
+        raise ConfigError(config_faults.of(error, Config)) from error
 
 
 def allowed_values(annotation: object) -> tuple[object, ...]:

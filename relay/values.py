@@ -56,6 +56,24 @@ def _address(value: object) -> str:
     raise PydanticCustomError("address", 'must be "HOST:PORT" with a port from 0 to 65535 (0: choose one)')
 
 
+def _door(value: object) -> str:
+    """Read where to listen: an address of this machine, no name that may mean several."""
+    text = _address(value)
+    try:
+        ipaddress.ip_address(split_address(text)[0])
+    except ValueError:
+        raise PydanticCustomError(
+            "door", 'must be "IP:PORT" such as "0.0.0.0:587", "127.0.0.1:8025" or "[::1]:587"'
+        ) from None
+    return text
+
+
+def _lasting(value: object) -> timedelta:
+    if (span := parse_duration(value)) <= timedelta():
+        raise PydanticCustomError("lasting", "must be longer than 0")
+    return span
+
+
 def _network(value: object) -> str:
     try:
         return str(ipaddress.ip_network(str(value), strict=False))
@@ -85,13 +103,17 @@ def parse_rate(value: object) -> Limit:
     return Limit(int(match[1]), span)
 
 
+HOSTNAME = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
 MAILBOX = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}$"
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+#: longer than nothing: a time-out of 0 would cut everybody
+Lasting = Annotated[timedelta, BeforeValidator(_lasting)]
 Size = Annotated[int, BeforeValidator(parse_size)]
 Address = Annotated[str, BeforeValidator(_address)]
+Door = Annotated[str, BeforeValidator(_door)]
 Rate = Annotated[Limit, BeforeValidator(parse_rate)]
 Network = Annotated[str, BeforeValidator(_network)]
 Workers = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 Score = Annotated[float, Field(ge=-100, le=100, strict=True)]
-Hostname = Annotated[str, Field(max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$")]
+Hostname = Annotated[str, Field(max_length=253, pattern=HOSTNAME)]

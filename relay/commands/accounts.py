@@ -17,6 +17,7 @@ from relay.commands.context import (
     emit,
     fail,
     json_option,
+    numbers,
     pass_context,
     reporting_errors,
     show,
@@ -155,7 +156,7 @@ def change_account(context: Context, login: str, senders: tuple[str, ...], klass
 
 
 @account.command("list")
-@click.option("--customer", "customer_name", default=None, metavar="NAME")
+@click.option("--customer", "customer_name", default=None, metavar="NAME", help="Only this one's.")
 @json_option
 @pass_context
 @reporting_errors
@@ -195,6 +196,8 @@ def _account_json(tx: Connection, keyring: Keyring, login: str) -> dict[str, Any
     return {
         "login": found.login,
         "customer": found.customer.name,
+        "class": str(found.klass),
+        "senders": list(found.senders),
         **standings.as_json(standing),
         "evidence": evidence,
         "tally": tally,
@@ -210,6 +213,8 @@ def show_account(context: Context, login: str, as_json: bool) -> None:
     """Show an account's standing, the evidence for it and the numbers that it is judged by."""
     with context.read() as tx:
         data = _account_json(tx, context.keyring, login)
+    if not as_json:
+        data |= {key: numbers(data[key], as_json) for key in ("evidence", "tally")}
     show(data, as_json)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from functools import cached_property, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -29,6 +30,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 REFUSED, USAGE = 1, 2
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00")
 
 
 class Context:
@@ -62,6 +64,13 @@ class Context:
             raise StoreError(f"{self.path}: the store of store.url cannot be used: {what}") from error
         click.get_current_context().call_on_close(store.close)
         return store
+
+    def hand_over(self, *paths: Path) -> None:
+        """Give files that root made to the daemon: to the owner of the configuration's folder."""
+        if os.geteuid() == 0:
+            owner = self.config.folder.stat()
+            for path in paths:
+                os.chown(path, owner.st_uid, owner.st_gid)
 
     def begin(self) -> AbstractContextManager[Connection]:
         """Open one write transaction."""
@@ -128,11 +137,29 @@ def emit(data: Any) -> None:
     click.echo(json.dumps(data, ensure_ascii=False, default=str))
 
 
+def plain(text: str) -> str:
+    """Return a moment as people read it, any other text as it is; JSON keeps the exact one."""
+    found = _MOMENT.fullmatch(text)
+    return f"{found[1]} {found[2]} UTC" if found else text
+
+
+def numbers(named: Mapping[str, Any], as_json: bool) -> dict[str, Any]:
+    """Return the numbers of a tally or of evidence: under their names, or as people say them, zeros last."""
+    if as_json:
+        return dict(named)
+    from relay.console.words import NUMBER_WORDS
+
+    said = {NUMBER_WORDS.get(name, name): value for name, value in named.items() if value or value is None}
+    zeros = len(named) - len(said)
+    return said | ({f"the other {zeros}": 0} if zeros else {})
+
+
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> Iterator[str]:
     """Yield the lines of an aligned table; an empty one says so."""
     if not rows:
         yield "none"
         return
+    rows = [tuple(map(plain, row)) for row in rows]
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     for row in [header, *rows]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -143,10 +170,17 @@ def show(data: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         emit(data)
         return
+    width = max((len(key) for key in data), default=0)
     for key, value in data.items():
         if isinstance(value, dict):
+            if not value:
+                click.echo(f"{key:<{width}}  -")
+                continue
             click.echo(f"{key}:")
+            inner = max(len(name) for name in value)
             for name, item in value.items():
-                click.echo(f"    {name:<24} {item}")
+                click.echo(f"    {name:<{inner}}  {plain(str(item))}")
+        elif isinstance(value, list | tuple):
+            click.echo(f"{key:<{width}}  {' '.join(map(str, value)) or '-'}")
         else:
-            click.echo(f"{key:<12} {value if value not in (None, '') else '-'}")
+            click.echo(f"{key:<{width}}  {plain(str(value)) if value not in (None, '') else '-'}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,49 +13,25 @@ from relay.commands.context import (
     audited,
     emit,
     json_option,
+    numbers,
     pass_context,
     reporting_errors,
     show,
     table,
 )
+from relay.commands.kinds import CustomerName, Domain, HostPort, LoginAndFile, Mailbox
 from relay.model import Forward, Level, Mode, Tls, UpstreamAuth
 from relay.store import accounts, sums
-from relay.values import split_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from relay.model import Server
 
 
-class HostPort(click.ParamType[str, str]):
-    """HOST:PORT on the command line."""
-
-    name = "HOST:PORT"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text if it is one."""
-        try:
-            split_address(value)
-        except ValueError:
-            self.fail(f"{value!r} is not HOST:PORT", param, ctx)
-        return str(value)
-
-
-class Credential(click.ParamType[tuple[str, str], str]):
-    """LOGIN:SECRETFILE on the command line."""
-
-    name = "LOGIN:SECRETFILE"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        """Return both, or two empty texts for `none`."""
-        if isinstance(value, tuple):
-            return value
-        if value == "none":
-            return "", ""
-        login, _, secret = str(value).rpartition(":")
-        if not login or not secret:
-            self.fail(f"{value!r} is not LOGIN:SECRETFILE", param, ctx)
-        return login, secret
-
-
+_AUTH = "none|passthrough|LOGIN:SECRETFILE"
 _forward = click.option(
     "--forward",
     type=click.Choice([str(value) for value in Forward]),
@@ -64,11 +40,22 @@ _forward = click.option(
 )
 _relay = click.option(
     "--relay",
-    type=Credential(),
+    type=LoginAndFile(),
     default=None,
     metavar="LOGIN:SECRETFILE",
     help="As whom mail that waits is delivered, where clients log in with their own passwords.",
 )
+
+
+def _facts(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that say who a customer is."""
+    for name, kind, text in (
+        ("--phone", None, "Telephone number, for staff."),
+        ("--brand", None, "Name that mail of this customer may carry."),
+        ("--contact", Mailbox(), "Address for notices."),
+    ):
+        command = click.option(name, type=kind, default=None, help=text)(command)
+    return command
 
 
 @click.group()
@@ -77,7 +64,7 @@ def customer() -> None:
 
 
 @customer.command("add")
-@click.argument("name")
+@click.argument("name", type=CustomerName())
 @click.option(
     "--server",
     "hosts",
@@ -97,7 +84,7 @@ def customer() -> None:
     "--auth",
     default="none",
     show_default=True,
-    metavar="none|passthrough|LOGIN:SECRETFILE",
+    metavar=_AUTH,
     help="How Gatepost logs in there.",
 )
 @_relay
@@ -109,11 +96,9 @@ def customer() -> None:
     show_default=True,
     help="observe: judge and record, never bite.",
 )
-@click.option("--contact", default="", help="Address for notices.")
-@click.option("--brand", default="", help="Name that mail of this customer may carry.")
-@click.option("--phone", default="")
+@_facts
 @click.option("--parent", default=None, help="The reseller it belongs to.")
-@click.option("--domain", "domains", multiple=True, help="Domain whose logins may be provisioned.")
+@click.option("--domain", "domains", type=Domain(), multiple=True, help="Whose logins may be provisioned.")
 @click.option(
     "--provision",
     type=click.Choice(["on-login"]),
@@ -129,12 +114,13 @@ def add_customer(
     how, login, secret = _login(auth, facts.pop("relay"))
     forward = Forward(facts.pop("forward") or Forward.PROXY)
     domains, provision = facts.pop("domains"), facts.pop("provision")
-    if provision and (how is not UpstreamAuth.PASSTHROUGH or not domains):
-        raise click.UsageError("--provision on-login needs --auth passthrough and --domain")
+    if bool(provision) != bool(domains) or (provision and how is not UpstreamAuth.PASSTHROUGH):
+        raise click.UsageError("--provision on-login, --domain and --auth passthrough go together")
+    facts = {name: value for name, value in facts.items() if value is not None}
     facts |= {
         "relay_login": login,
         "relay_secret_file": secret,
-        "provision_domains": domains if provision else (),
+        "provision_domains": domains,
     }
     with context.begin() as tx:
         accounts.add_customer(
@@ -173,33 +159,91 @@ def _login(auth: str, relay: tuple[str, str] | None) -> tuple[UpstreamAuth, str,
 
 @customer.command("change")
 @click.argument("name")
-@click.option("--mode", type=click.Choice([str(value) for value in Mode]), help="Whether decisions bite.")
-@_forward
+@click.option(
+    "--server",
+    "hosts",
+    type=HostPort(),
+    multiple=True,
+    help="Its mail server instead; again for a second one.",
+)
+@click.option(
+    "--tls", type=click.Choice([str(value) for value in Tls]), default=None, help="How it is reached."
+)
+@click.option("--auth", default=None, metavar=_AUTH, help="How Gatepost logs in there.")
 @_relay
+@_forward
+@click.option(
+    "--domain", "domains", multiple=True, help="Logins there are provisioned, at no others; none: nowhere."
+)
+@click.option("--mode", type=click.Choice([str(value) for value in Mode]), help="Whether decisions bite.")
+@_facts
 @pass_context
 @reporting_errors
-def change_customer(
-    context: Context, name: str, mode: str | None, forward: str | None, relay: tuple[str, str] | None
-) -> None:
-    """Change whether decisions bite (enforce) or are only recorded (observe), and how mail is handed on."""
-    if mode is None and forward is None and relay is None:
-        raise click.UsageError("nothing to change: give --mode, --forward or --relay")
-    now, said = clock.now(), []
+def change_customer(context: Context, /, name: str, mode: str | None, **options: Any) -> None:
+    """Change where and how its mail is handed on, who is told, and whether decisions bite.
+
+    What is left out stays as it is. Open connections end with the message that they carry.
+    """
+    facts = {key: options[key] for key in ("contact", "brand", "phone") if options[key] is not None}
     with context.begin() as tx:
         before = accounts.customer(tx, name).mode
+        way = _way(tx, name, **options)
+        if mode is None and not facts and not way:
+            raise click.UsageError("nothing to change: say what, by at least one option")
         if mode is not None:
-            accounts.set_mode(tx, now, name, Mode(mode))
+            accounts.set_mode(tx, clock.now(), name, Mode(mode))
             audited(tx, "customer changed", f"customer {name}", before=str(before), after=mode)
-            said.append(mode)
-        if forward is not None or relay is not None:
-            how = None if forward is None else Forward(forward)
-            accounts.set_forwarding(tx, now, name, forward=how, relay=relay)
-            login = None if relay is None else relay[0]
-            audited(tx, "customer changed", f"customer {name}", forward=forward, relay_login=login)
-            _warn_of_secret(context, relay[1] if relay else "")
-            said += [f"forward {forward}"] if forward else []
-            said += [f"waiting mail goes out as {login or 'nobody'}"] if relay is not None else []
-    click.echo(f"customer {name}: {', '.join(said)}")
+        if facts:
+            accounts.set_facts(tx, clock.now(), name, **facts)
+        if way:
+            accounts.set_server(tx, clock.now(), name, **way)
+        said = facts | {key: value for key, value in way.items() if key != "relay"}
+        if "relay" in way:
+            said["relay_login"] = way["relay"][0]
+        if said:
+            audited(tx, "customer changed", f"customer {name}", **_plain(said))
+    _warn_of_secret(context, way["relay"][1] if "relay" in way else "")
+    words = [
+        f"{key} {value or 'none'}"
+        for key, value in _plain({"mode": mode} | said).items()
+        if value is not None
+    ]
+    click.echo(f"customer {name}: {', '.join(words)}")
+
+
+def _way(tx: Connection, name: str, **options: Any) -> dict[str, Any]:
+    """Return what `set_server` is to change."""
+    way: dict[str, Any] = {}
+    now = accounts.server(tx, name)
+    if options["hosts"]:
+        way["hosts"] = options["hosts"]
+    if options["tls"]:
+        way["tls"] = Tls(options["tls"])
+    if options["forward"]:
+        way["forward"] = Forward(options["forward"])
+    if options["auth"]:
+        way["auth"], login, secret = _login(options["auth"], options["relay"])
+        if way["auth"] is not UpstreamAuth.PASSTHROUGH:
+            way["relay"] = (login, secret)
+    if options["relay"] is not None:
+        way["relay"] = options["relay"]
+    if options["domains"]:
+        way["provision_domains"] = () if options["domains"] == ("none",) else options["domains"]
+        if way["provision_domains"] and way.get("auth", now.auth) is not UpstreamAuth.PASSTHROUGH:
+            raise click.UsageError("--domain goes with --auth passthrough")
+    return way
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, str | None]:
+    """Return facts as people read them."""
+    return {
+        key.replace("_", " "): value
+        if value is None
+        else " ".join(value)
+        if isinstance(value, tuple)
+        else str(value)
+        for key, value in facts.items()
+    }
 
 
 @customer.command("list")
@@ -226,6 +270,7 @@ def show_customer(context: Context, name: str, as_json: bool) -> None:
     """Show one customer: standing, and what its accounts did together."""
     with context.read() as tx:
         found = accounts.customer(tx, name)
+        theirs = accounts.servers_of(tx, found.id)
         tally = sums.of(tx, Level.CUSTOMER, found.id, clock.now())
     data = {
         "customer": found.name,
@@ -233,8 +278,17 @@ def show_customer(context: Context, name: str, as_json: bool) -> None:
         "contact": found.contact,
         "brand": found.brand,
         "phone": found.phone,
+        "servers": {one.name: _route(one) for one in theirs},
     }
-    show({**data, **standings.as_json(found.standing), "tally": tally}, as_json)
+    show({**data, **standings.as_json(found.standing), "tally": numbers(tally, as_json)}, as_json)
+
+
+def _route(server: Server) -> str:
+    """Say how a server is reached, as `customer add` takes it."""
+    said = [" ".join(server.hosts), f"tls {server.tls}", f"auth {server.auth}", f"forward {server.forward}"]
+    said += [f"as {server.relay_login}"] if server.relay_login else []
+    said += [f"provisions {' '.join(server.provision_domains)}"] if server.provision_domains else []
+    return ", ".join(said)
 
 
 @click.group()
@@ -290,7 +344,7 @@ def show_server(context: Context, name: str, as_json: bool) -> None:
         "relay_login": found.relay_login,
         "forward": str(found.forward),
     }
-    show({**data, **standings.as_json(found.standing), "tally": tally}, as_json)
+    show({**data, **standings.as_json(found.standing), "tally": numbers(tally, as_json)}, as_json)
 
 
 standings.add_commands(customer, Level.CUSTOMER)

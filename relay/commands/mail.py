@@ -43,6 +43,13 @@ _paths = click.argument(
 )
 
 
+def _model(context: Context) -> Path:
+    """Return where the model is; what root makes of it is the daemon's when the command ends."""
+    path = screens.model_path(context.config)
+    click.get_current_context().call_on_close(lambda: context.hand_over(*path.parent.glob(f"{path.name}*")))
+    return path
+
+
 @click.group()
 def learn() -> None:
     """Train the classifier from files or folders; a message learned as the other kind is corrected.
@@ -82,7 +89,7 @@ def learn_forget(context: Context, paths: tuple[Path, ...], as_json: bool) -> No
     """Train again as if these messages had never been learned."""
     unreadable: list[Path] = []
     try:
-        learned = training.forget(screens.model_path(context.config), _mails(paths, unreadable))
+        learned = training.forget(_model(context), _mails(paths, unreadable))
     except ModelError as error:
         fail(str(error))
         return
@@ -100,7 +107,7 @@ def learn_anew(context: Context, as_json: bool) -> None:
     A few messages beside thousands only move the model from where it is; a tenth of new ones does this.
     """
     try:
-        learned = training.anew(screens.model_path(context.config))
+        learned = training.anew(_model(context))
     except ModelError as error:
         fail(str(error))
         return
@@ -118,7 +125,7 @@ def learn_drift(context: Context, days: int, as_json: bool) -> None:
     Compared are how often it is unsure, and how much of good mail it knows, in the journal and in training.
     """
     rules = {rule.id for rule in screens.screener(context.config).ruleset.rules}
-    trained = Classifier.load(screens.model_path(context.config)).model.snapshot
+    trained = Classifier.load(_model(context)).model.snapshot
     with context.read() as tx:
         hits = (
             [Hit(hit["rule"], hit["score"], hit.get("evidence", "")) for hit in row.hits]
@@ -144,7 +151,7 @@ def learn_drift(context: Context, days: int, as_json: bool) -> None:
 @reporting_errors
 def learn_versions(context: Context, as_json: bool) -> None:
     """List the model in use and the ones that `rollback` can bring back, newest first."""
-    found = list(_versions(screens.model_path(context.config)))
+    found = list(_versions(_model(context)))
     if as_json:
         deque(map(emit, found), maxlen=0)
         return
@@ -159,7 +166,7 @@ def learn_versions(context: Context, as_json: bool) -> None:
 def learn_rollback(context: Context, as_json: bool) -> None:
     """Put the model before the current one back, with what it was trained on; three are kept."""
     try:
-        model = training.rollback(screens.model_path(context.config))
+        model = training.rollback(_model(context))
     except ModelError as error:
         fail(str(error))
         return
@@ -192,7 +199,7 @@ def _learn(context: Context, paths: tuple[Path, ...], as_json: bool, *, spam: bo
     unreadable: list[Path] = []
     mails = ((mail, spam) for mail in _mails(paths, unreadable))
     try:
-        learned = training.learn(screens.model_path(context.config), mails)
+        learned = training.learn(_model(context), mails)
     except ModelError as error:
         fail(str(error))
         return

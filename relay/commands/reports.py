@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,18 @@ from relay.commands.context import (
     reporting_errors,
     table,
 )
+from relay.commands.kinds import Domain
 from relay.errors import NotFound
 from relay.feedback.intake import Intake
-from relay.feedback.steps import is_puzzle
+from relay.feedback.report import Kind, Report
+from relay.feedback.steps import Outcome, is_puzzle
 from relay.model import Grade
 from relay.signing import dkim as signing
 from relay.store import accounts, audit, dkim_keys, reporters
 
 _MOST_BYTES = 32 << 20
+#: characters of what was done, on one line of `audit list`
+_DETAILS = 100
 
 
 @click.group()
@@ -58,9 +63,12 @@ def import_reports(context: Context, paths: tuple[Path, ...], trusted: bool, as_
             raw = content_of(path, _MOST_BYTES)
         except OSError as error:
             missing += 1
-            raw = b""
-            click.echo(f"{path}: {error.strerror}", err=True)
-        outcome = intake.record(raw, clock.now(), trusted=trusted)
+            unread = Report(kind=Kind.UNKNOWN, faults=(error.strerror or "unreadable",))
+            outcome = Outcome("", unread, why=f"the file cannot be read: {error.strerror}")
+            kept = ""
+        else:
+            outcome = intake.record(raw, clock.now(), trusted=trusted)
+            kept = "; kept for staff, see `feedback waiting list`" if is_puzzle(outcome.report) else ""
         row: dict[str, Any] = {"file": str(path), **outcome.as_json()}
         if as_json:
             emit(row)
@@ -69,10 +77,9 @@ def import_reports(context: Context, paths: tuple[Path, ...], trusted: bool, as_
             if outcome.grade is Grade.B and outcome.counted:
                 counted = "noted for staff, no vote"
             about = " ".join(filter(None, (row["kind"], row["feedback_type"], row["attributed_to"])))
-            kept = "; kept for staff, see `feedback waiting list`" if is_puzzle(outcome.report) else ""
             click.echo(f"{path}: {about} {counted}: {row['why']}{kept}")
     if missing:
-        fail(f"{missing} unreadable")
+        fail(f"{missing} file{'s' * (missing != 1)} could not be read")
 
 
 @click.group()
@@ -96,12 +103,12 @@ _cap = click.option(
 
 
 @reporter.command("add")
-@click.argument("domain")
+@click.argument("domain", type=Domain())
 @click.option(
     "--covers",
+    type=Domain(),
     multiple=True,
     required=True,
-    metavar="DOMAIN",
     help="Recipient domain; its votes are divided by our mail to these.",
 )
 @click.option(
@@ -201,8 +208,8 @@ def dkim() -> None:
 
 
 @dkim.command("add")
-@click.argument("domain")
-@click.option("--selector", default=None, help="[default: the provider's]")
+@click.argument("domain", type=Domain())
+@click.option("--selector", default=None, help="Name of the key in DNS. [default: the provider's]")
 @click.option(
     "--customer",
     "customer_name",
@@ -216,15 +223,14 @@ def add_key(context: Context, domain: str, selector: str | None, customer_name: 
     """Make a key for DOMAIN and print the DNS record to publish; mail from it is signed at once."""
     config = context.config
     name = selector or config.signing.selector
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?", name):
+        raise click.UsageError(f"--selector {name!r} is no name: letters, digits and dashes")
     folder = config.path(Path("keys/dkim"))
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = folder / f"{domain.lower()}.{name}.pem"
-    if file.exists():
-        fail(f"{file} exists already")
-    file.touch(0o600)
-    file.write_bytes(signing.new_key())
+    file = folder / f"{domain}.{name}.pem"
     with context.begin() as tx:
         owner = accounts.customer(tx, customer_name).id if customer_name else None
+        if file.exists():
+            fail(f"{file} exists already; another key for the domain needs another --selector")
         dkim_keys.add(
             tx,
             clock.now(),
@@ -233,6 +239,10 @@ def add_key(context: Context, domain: str, selector: str | None, customer_name: 
             key_file=str(file.relative_to(config.folder)),
             customer_id=owner,
         )
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file.touch(0o600)
+        file.write_bytes(signing.new_key())
+        context.hand_over(folder, file)
         audited(tx, "DKIM key added", f"domain {domain}", selector=name, customer=customer_name)
     click.echo(f"{name}._domainkey.{domain}. TXT {signing.dns_record(file.read_bytes())}")
 
@@ -270,7 +280,9 @@ def audit_log() -> None:
 
 
 @audit_log.command("list")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10000))
+@click.option(
+    "--limit", default=50, show_default=True, type=click.IntRange(1, 10000), help="At most so many."
+)
 @click.option("--customer", default=None, metavar="NAME", help="Only who looked at this customer's mail.")
 @json_option
 @pass_context
@@ -292,15 +304,24 @@ def list_audit(context: Context, limit: int, customer: str | None, as_json: bool
                     "action": e.action,
                     "object": e.object,
                     "reason": e.reason,
+                    "details": dict(e.details),
                 }
                 for e in found
             ]
         )
         return
-    rows = [
-        (str(e.seq), e.at.isoformat(timespec="seconds"), e.who, e.action, e.object, e.reason) for e in found
-    ]
-    click.echo("\n".join(table(rows, ("seq", "at", "who", "action", "object", "reason"))))
+    rows = [(str(e.seq), e.at.isoformat(), e.who, e.action, e.object, e.reason, _details(e)) for e in found]
+    click.echo("\n".join(table(rows, ("seq", "at", "who", "action", "object", "reason", "details"))))
+
+
+def _details(entry: audit.Entry) -> str:
+    """Say in one line what exactly was done; what vouches for an erasure is for `verify` alone."""
+    if entry.action == audit.ERASED:
+        return ""
+    said = ", ".join(
+        f"{key} {value}" for key, value in entry.details.items() if value not in (None, "", [], {})
+    )
+    return said if len(said) <= _DETAILS else said[:_DETAILS] + "…"
 
 
 @audit_log.command("verify")

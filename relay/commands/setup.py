@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import socket
 import sys
@@ -27,6 +28,7 @@ from relay.signing import dkim
 from relay.smtp.board import Board
 from relay.store import accounts, emergency, staff
 from relay.store.engine import Store
+from relay.values import HOSTNAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +87,11 @@ def init(directory: Path, hostname: str | None, bind: str, as_json: bool, **port
     if file.exists():
         fail(f"{file} exists already; nothing was changed")
     name = hostname or socket.getfqdn()
-    name = name if "." in name and not name.endswith(".") else "relay.example"
+    if hostname is None and ("." not in name or not re.fullmatch(HOSTNAME, name)):
+        name = "relay.example"
+        click.echo("this machine has no full name: relay.example stands for it until you change it", err=True)
+    elif not re.fullmatch(HOSTNAME, name):
+        raise click.UsageError(f"--hostname {name!r} is no host name such as relay.example")
     keys = directory / "keys"
     keys.mkdir(parents=True, exist_ok=True)
     keys.chmod(0o700)

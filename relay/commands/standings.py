@@ -65,9 +65,11 @@ def add_commands(group: click.Group, level: Level) -> None:
             command = click.option(
                 "--for", "span", type=Span(), default=span, show_default=True, help="How long."
             )(command)
-        reason = f"{verb} by staff"
         command = click.option(
-            "--reason", default=reason, help="Kept with the decision; the sender sees it."
+            "--reason",
+            default=f"{state} by staff",
+            show_default=True,
+            help="Kept with the decision; the sender sees it.",
         )(command)
         argument = click.argument("name", metavar="LOGIN" if level is Level.ACCOUNT else "NAME")
         group.command(verb, help=text)(argument(json_option(command)))

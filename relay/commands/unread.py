@@ -16,7 +16,9 @@ from relay.store import complaints
 
 TYPES = ("abuse", "fraud", "virus", "other", "not-spam", "opt-out")
 _reason = click.option("--reason", required=True, help="Goes to the audit log, which the customer can see.")
-_type = click.option("--type", "kind", type=click.Choice(TYPES), default="abuse", show_default=True)
+_type = click.option(
+    "--type", "kind", type=click.Choice(TYPES), default="abuse", show_default=True, help="What was reported."
+)
 _recipients = click.option(
     "--recipient",
     "recipients",
@@ -58,7 +60,13 @@ def waiting() -> None:
 
 
 @waiting.command("list")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, complaints.MOST_WAITING))
+@click.option(
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1, complaints.MOST_WAITING),
+    help="At most so many.",
+)
 @json_option
 @pass_context
 @reporting_errors

@@ -52,7 +52,7 @@ def add_customer(  # noqa: PLR0913 - one argument a fact
 ) -> Customer:
     """Add a customer and one server of the same name; Conflict for a taken name, NotFound for the parent.
 
-    ConfigError where its mail should be queued and there is nothing to log in with later.
+    ConfigError where its mail should be queued and nothing can log in later; Conflict for another's domain.
     """
     parent_id = customer(tx, parent).id if parent else None
     born = {"name": name, "created_us": micros(now), "since_us": micros(now)}
@@ -73,6 +73,7 @@ def add_customer(  # noqa: PLR0913 - one argument a fact
     changes.note(tx, now, changes.CUSTOMER, number)
     for made in servers_of(tx, number):
         _check_forward(made)
+        _check_domains(tx, made)
     return customer(tx, name)
 
 
@@ -81,6 +82,13 @@ def _check_forward(given: Server) -> None:
     if given.forward is Forward.QUEUE and not given.takes_later:
         allowed = "with --auth passthrough it needs a login of ours too: --relay LOGIN:SECRETFILE"
         raise ConfigError([Fault(f"customer {given.name}: forward", "queue", allowed)])
+
+
+def _check_domains(tx: Connection, given: Server) -> None:
+    """Refuse two servers for one domain: nobody could say whose a new login there is."""
+    for other in servers(tx):
+        if other.id != given.id and (both := {*other.provision_domains} & {*given.provision_domains}):
+            raise Conflict(f"logins at {min(both)} become accounts of customer {other.name} already")
 
 
 def _insert(tx: Connection, table: Table, what: str, **values: Any) -> int:
@@ -254,32 +262,56 @@ def set_mode(tx: Connection, now: datetime, name: str, mode: Mode) -> None:
     changes.note(tx, now, changes.CUSTOMER, number)
 
 
-def set_forwarding(
+def set_facts(tx: Connection, now: datetime, name: str, **facts: str) -> None:
+    """Change a customer's contact, brand or phone; NotFound."""
+    number = customer(tx, name).id
+    tx.execute(update(_customer).where(_customer.c.id == number).values(**facts))
+    changes.note(tx, now, changes.CUSTOMER, number)
+
+
+def set_server(  # noqa: PLR0913 - one argument a fact
     tx: Connection,
     now: datetime,
     name: str,
     *,
-    forward: Forward | None = None,
+    hosts: Sequence[str] = (),
+    tls: Tls | None = None,
+    auth: UpstreamAuth | None = None,
     relay: tuple[str, str] | None = None,
+    forward: Forward | None = None,
+    provision_domains: Sequence[str] | None = None,
 ) -> None:
-    """Change who answers for a customer's mail, and with which (login, secret file) the outbox logs in.
+    """Change where a customer's mail is handed on and how; what is left out stays.
 
-    NotFound; ConfigError where its mail should be queued and there is nothing to log in with later. A relay
-    login of ("", "") is taken away.
+    A `relay` login of ("", "") is taken away. NotFound; Conflict, ConfigError as in `add_customer`.
     """
-    values: dict[str, str] = {} if forward is None else {"forward": str(forward)}
-    if relay is not None:
-        values |= {"relay_login": relay[0], "relay_secret_file": relay[1]}
     number = customer(tx, name).id
-    mine = _server.c.customer_id == number
-    tx.execute(update(_server).where(mine).values(**values))
-    if relay is not None:
-        # who logs in with a credential of ours did so without one before
-        how = UpstreamAuth.RELAY if relay[0] else UpstreamAuth.NONE
-        own = mine & (_server.c.auth != str(UpstreamAuth.PASSTHROUGH))
-        tx.execute(update(_server).where(own).values(auth=str(how)))
-    for changed in servers_of(tx, number):
+    old = servers_of(tx, number)
+    for before in old:
+        how = auth or before.auth
+        if relay is not None and how is not UpstreamAuth.PASSTHROUGH:
+            how = UpstreamAuth.RELAY if relay[0] else UpstreamAuth.NONE
+        passes = how is UpstreamAuth.PASSTHROUGH
+        wanted = before.provision_domains if provision_domains is None else provision_domains
+        values: dict[str, Any] = {
+            "hosts": list(hosts or before.hosts),
+            "tls": str(tls or before.tls),
+            "auth": str(how),
+            "forward": str(forward or before.forward),
+            # only a server that checks passwords can say which logins there are
+            "provision_domains": [domains.plain(domain) for domain in wanted] if passes else [],
+        }
+        if relay is not None:
+            values |= {"relay_login": relay[0], "relay_secret_file": relay[1]}
+        if hosts:
+            values["trusted_hosts"] = True
+        tx.execute(update(_server).where(_server.c.id == before.id).values(**values))
+    after = servers_of(tx, number)
+    if [one.provision_domains for one in after] != [one.provision_domains for one in old]:
+        domains.rederive(tx, now, number)
+    for changed in after:
         _check_forward(changed)
+        _check_domains(tx, changed)
         changes.note(tx, now, changes.SERVER, changed.id)
 
 

@@ -88,3 +88,35 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     made = config.parse("", tmp_path)
     assert made.path(Path("keys/x")) == tmp_path / "keys/x"
     assert made.path(Path("/etc/x")) == Path("/etc/x")
+
+
+#: What would have stopped mail only later, without a word: the line, and what is said at once.
+SLIPS = {
+    '[listeners]\nsubmission = "300.1.2.3:587"': 'listeners.submission: .* must be "IP:PORT" such as',
+    '[listeners]\nsubmission = "0.0.0.0:465"\nsubmissions = "127.0.0.1:465"': "two listeners share",
+    '[listeners]\nsubmission = "[::]:465"\nsubmissions = "[::1]:465"': "two listeners share",
+    '[limits]\ncommand_timeout = "0s"': "limits.command_timeout: .* must be longer than 0",
+    '[retention]\njournal = "0d"': "retention.journal: .* must be longer than 0",
+    '[screening]\ndeadline = "90s"': "screening: .* deadline must be at most 35s",
+    '[feedback]\naddresses = ["fbl"]': "feedback.addresses.0: 'fbl': must be a mail address such as",
+    '[console]\nurl = "console"': "console.url: 'console': must be an address such as https://",
+    'hostname = "not a host"': "hostname: 'not a host': must be a host name such as",
+}
+
+
+@pytest.mark.parametrize("text", SLIPS)
+def test_what_would_stop_mail_later_is_refused_at_once(text: str) -> None:
+    with pytest.raises(ConfigError, match=SLIPS[text]):
+        config.parse(text, Path())
+
+
+@pytest.mark.parametrize(
+    "listeners",
+    [
+        'submission = "127.0.0.1:587"\nsubmissions = "127.0.0.2:587"',
+        'submission = "0.0.0.0:587"\nsubmissions = "[::]:587"',
+        'submission = "0.0.0.0:0"\nsubmissions = "0.0.0.0:0"',
+    ],
+)
+def test_listeners_may_stand_beside_one_another(listeners: str) -> None:
+    assert config.parse(f"[listeners]\n{listeners}", Path()).listeners.submission

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from typing import TYPE_CHECKING
@@ -170,3 +171,53 @@ def test_nothing_is_overwritten_by_a_second_init(folder: Path) -> None:
 def test_a_copy_goes_into_a_folder_of_its_own(folder: Path) -> None:
     code, output = ask(folder, "backup", str(folder))
     assert (code, "exists already" in output) == (1, True), output
+
+
+def test_a_name_that_is_no_host_name_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["init", str(tmp_path / "relay"), "--hostname", "not a host"])
+    assert (done.exit_code, "is no host name such as relay.example" in done.output) == (2, True)
+    assert not (tmp_path / "relay").exists()
+
+
+def test_a_file_that_cannot_be_read_gets_its_row_and_waits_for_nobody(folder: Path) -> None:
+    code, output = ask(folder, "feedback", "import", "--json", str(folder / "none.eml"))
+    assert (code, "the file cannot be read" in output, '"kind": "unknown"' in output) == (1, True, True)
+    assert "1 file could not be read" in output
+    assert ask(folder, "feedback", "waiting", "list") == (0, "none\n")
+
+
+@pytest.mark.parametrize(
+    "domain",
+    [
+        "not a domain",
+        "../../x",
+        "localhost",
+        "a..b",
+        "-a.example",
+        "x.example;",
+    ],
+)
+def test_a_key_is_made_for_no_domain_that_dns_could_not_have(folder: Path, domain: str) -> None:
+    code, output = ask(folder, "dkim", "add", "--", domain)
+    assert (code, "is no domain such as" in output) == (2, True)
+    assert not (folder / "keys/dkim").exists()
+
+
+def test_a_key_for_nobody_leaves_no_file_behind(folder: Path) -> None:
+    assert ask(folder, "dkim", "add", "acme.example", "--customer", "nobody")[0] == 1
+    assert not (folder / "keys/dkim").exists()
+    code, output = ask(folder, "dkim", "add", "Bücher.example")
+    assert (code, output.startswith("gatepost._domainkey.xn--bcher-kva.example. TXT v=DKIM1")) == (0, True)
+    assert "needs another --selector" in ask(folder, "dkim", "add", "bücher.example")[1]
+    assert ask(folder, "dkim", "add", "acme.example", "--selector", "../x")[0] == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_belongs_to_the_daemon(folder: Path) -> None:
+    (folder / "ham.eml").write_text("From: a@b.example\n\nminutes of the meeting\n")
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 65534, 65534)
+    assert ask(folder, "dkim", "add", "acme.example")[0] == 0
+    assert ask(folder, "learn", "ham", str(folder / "ham.eml"))[0] == 0
+    assert ask(folder, "keys", "rotate")[0] == 0
+    assert {path.stat().st_uid for path in folder.rglob("*")} == {65534}

@@ -1,0 +1,89 @@
+"""What customers' options take on the command line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import click
+import idna
+
+from relay.values import MAILBOX, split_address
+
+
+class HostPort(click.ParamType[str, str]):
+    """HOST:PORT on the command line."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text if it is one."""
+        try:
+            split_address(value)
+        except ValueError:
+            self.fail(f"{value!r} is not HOST:PORT", param, ctx)
+        return str(value)
+
+
+class CustomerName(click.ParamType[str, str]):
+    """A customer's name: it stands in configuration, addresses of pages and headers of mail."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text if it is one."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", str(value)):
+            self.fail(
+                f"{value!r} is no name: letters, digits, dots and dashes, 63 at most; any words by --brand",
+                param,
+                ctx,
+            )
+        return str(value)
+
+
+class Domain(click.ParamType[str, str]):
+    """A domain on the command line, as DNS has it."""
+
+    name = "DOMAIN"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it in small letters, names of other scripts as `xn--…`."""
+        text = str(value).rstrip(".").lower()
+        try:
+            text = text if text.isascii() else idna.encode(text, uts46=True).decode("ascii")
+        except idna.IDNAError:
+            text = ""
+        if not re.fullmatch(r"(?=.{4,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}", text):
+            self.fail(f"{value!r} is no domain such as mail.example", param, ctx)
+        return text
+
+
+class Mailbox(click.ParamType[str, str]):
+    """A mail address on the command line; an empty text takes it away."""
+
+    name = "ADDRESS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text if it is one."""
+        if value and not re.fullmatch(MAILBOX, str(value)):
+            self.fail(f"{value!r} is no mail address", param, ctx)
+        return str(value)
+
+
+class LoginAndFile(click.ParamType[tuple[str, str], str]):
+    """LOGIN:SECRETFILE on the command line."""
+
+    name = "LOGIN:SECRETFILE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Return both, or two empty texts for `none`."""
+        if isinstance(value, tuple):
+            return value
+        if value == "none":
+            return "", ""
+        login, _, secret = str(value).rpartition(":")
+        if not login or not secret:
+            self.fail(f"{value!r} is not LOGIN:SECRETFILE", param, ctx)
+        return login, secret
