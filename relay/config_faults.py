@@ -12,6 +12,7 @@ from relay.values import HOSTNAME, MAILBOX
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 #: what a text that does not match should have been
 _SHAPES = {
@@ -42,6 +43,8 @@ def of(error: ValidationError, root: type[BaseModel]) -> list[Fault]:
     for item in error.errors(include_url=False):
         parts = [part for part in item["loc"] if not _is_branch(part)]
         where = ".".join(str(part) for part in parts)
+        if item["type"] == "too_short" and item["input"]:
+            continue  # it is short of what was faulty in it, and that is said
         if item["type"] == "extra_forbidden":
             fault = Fault(where, "unknown key", "not a setting of Gatepost", _suggestion(parts, root))
         else:
@@ -50,13 +53,19 @@ def of(error: ValidationError, root: type[BaseModel]) -> list[Fault]:
                 if item["type"] in ("listeners", "thresholds", "scanner", "scanners")
                 else repr(item["input"])
             )
-            allowed = _ALLOWED.get(item["type"], item["msg"]).format(**item.get("ctx", {}))
-            if item["type"] == "string_pattern_mismatch":
-                allowed = _shape(item["ctx"]["pattern"])
-            fault = Fault(where, given[:80] or "this table", allowed)
+            fault = Fault(where, given[:80] or "this table", _allowed(item))
         if where not in seen or item["type"] != "literal_error":
             seen[where] = fault
     return list(seen.values())
+
+
+def _allowed(item: ErrorDetails) -> str:
+    context = item.get("ctx", {})
+    if item["type"] == "string_pattern_mismatch":
+        return _shape(context["pattern"])
+    # pydantic's own words may hold braces
+    known = _ALLOWED.get(item["type"])
+    return known.format(**context) if known else item["msg"]
 
 
 def _shape(pattern: str) -> str:
