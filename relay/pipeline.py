@@ -178,7 +178,7 @@ class Pipeline:
             action=handling.decision.action,
             reason=handling.decision.reason,
             score=handling.verdict.score,
-            hits=handling.verdict.as_json(),
+            hits=handling.verdict.as_json(handling.mail.envelope.recipients),
             campaign=handling.body_hash.hex(),
             eight_bit=content.eight_bit,
             answer_key=transaction.answer_key,
@@ -266,9 +266,10 @@ class Pipeline:
         if decision.action is Action.DEFER or decision.numbers.get("breach") == Enforce.WAIT:
             return Screened("later", reason=decision.reason)
         outcome = {Action.HOLD: "held", Action.REFUSE: "refused"}.get(decision.action, "queued")
+        hits = verdict.as_json(people)
         found = {
-            "action": str(decision.action), "outcome": outcome, "score": verdict.score,
-            "hits": verdict.as_json(), "unanswered": list(verdict.unanswered), "ruleset": verdict.ruleset,
+            "action": str(decision.action), "outcome": outcome, "score": verdict.score, "hits": hits,
+            "unanswered": list(verdict.unanswered), "ruleset": verdict.ruleset,
         }  # fmt: skip
         self.store.write_later(lambda tx: journal.amend(tx, row.id, **found))
         if decision.action is Action.REFUSE:
@@ -276,7 +277,7 @@ class Pipeline:
         pieces = await self.stamp(account, Handling(mail, verdict, decision, act))
         return Screened(
             "hold" if decision.action is Action.HOLD else "deliver",
-            pieces, decision.reason, verdict.score, verdict.as_json(),
+            pieces, decision.reason, verdict.score, hits,
         )  # fmt: skip
 
     def record(self, session: Session, transaction: Transaction, handling: Handling) -> None:
@@ -314,7 +315,7 @@ class Pipeline:
             action=str(handling.decision.action),
             outcome=handling.outcome,
             score=verdict.score,
-            hits=[*verdict.as_json(), *([would] if would else ())],
+            hits=[*verdict.as_json(mail.envelope.recipients), *([would] if would else ())],
             malformed=verdict.malformed,
             reply_code=handling.reply.code,
             reply_text=nameless(handling.reply.text),

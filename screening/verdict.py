@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,25 @@ class Verdict:
         """Return the hits that raised the score, strongest first."""
         return tuple(sorted((hit for hit in self.hits if hit.score > 0), key=lambda hit: -hit.score))
 
-    def as_json(self) -> list[dict[str, Any]]:
-        """Return the hits as the command line and the journal write them."""
-        return [{"rule": hit.rule, "score": hit.score, "evidence": hit.evidence} for hit in self.hits]
+    def as_json(self, unnamed: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Return the hits as the command line and the journal write them.
+
+        `unnamed` are recipients: what a rule quotes names none of them where it is kept.
+        """
+        return [
+            {"rule": hit.rule, "score": hit.score, "evidence": _without(unnamed, hit.evidence)}
+            for hit in self.hits
+        ]
+
+
+def _without(addresses: Sequence[str], words: str) -> str:
+    """Return words without these addresses, as written and as links write them."""
+    if "@" not in words and "%40" not in words:
+        return words
+    low = words.lower()
+    for address in {one.lower() for one in addresses}:
+        for form in (address, address.replace("@", "%40")):
+            if form in low:
+                words = re.sub(re.escape(form), "<recipient>", words, flags=re.IGNORECASE)
+                low = words.lower()
+    return words

@@ -164,7 +164,7 @@ def link_names_recipient(mail: Mail) -> str | None:
             if low in href or low.replace("@", "%40") in href or coded in link.href:
                 unsubscribes = "unsub" in href or "optout" in href or "remove" in href or "abmelde" in href
                 if not unsubscribes and "list-id" not in mail._by_name:  # noqa: SLF001
-                    return link.href
+                    return f"a link to {link.host}"
     return None
 
 

@@ -65,7 +65,7 @@ def subject_names_recipient(mail: Mail) -> str | None:
     low = mail.subject.lower()
     for address in {*mail.envelope.recipients, *(box.address for box in mail.mailboxes("to")[:20])}:
         if len(address) > 5 and address.lower() in low:
-            return address
+            return "the address that it goes to"
     return None
 
 

@@ -110,15 +110,18 @@ def test_pr_01_and_06_no_bug_no_address_and_no_subject_is_in_the_log(
     assert all(line.startswith("{") for line in log.splitlines())
 
 
-def test_pr_03_no_file_names_a_recipient_whom_a_server_named(
+def test_pr_03_no_file_names_a_recipient_whom_a_server_or_a_rule_named(
     client: Client, house: Relay, hop: NextHop
 ) -> None:
+    head = HEAD.replace(b"Thursday", b"canary@partner.example, your parcel")
+    body = b"https://forms.example/login?to=Canary%40partner.example\r\n"
     for said in (b"550 5.1.1 <canary@partner.example> unknown", b"451 4.2.0 <canary@partner.example> later"):
         hop.dot = said + b"\r\n"
-        client.submit(A, b"canary@partner.example", text("pr-03"))
+        client.submit(A, b"canary@partner.example", text("pr-03", head=head, body=body))
     (waits,) = until(lambda: [row for row in house.rows("outbox", "list") if row["attempts"]])
     until(lambda: "later" in house.run("outbox", "show", waits["id"]).stdout)
+    assert {"subject_names_recipient", "link_names_recipient"} <= set(waits["rules"])
     files = [path for path in house.folder.rglob("*") if path.is_file()]
-    assert [path.name for path in files if b"canary" in path.read_bytes()] == []
+    assert [path.name for path in files if b"canary" in path.read_bytes().lower()] == []
     hop.friendly()
     later(house, hop)
