@@ -32,6 +32,8 @@ __all__ = [
 #: RFC 5321 §4.5.3.2.5: a block of the body must leave within this time.
 BLOCK_SECONDS = 180.0
 QUIT_SECONDS = 2.0
+#: From here on we are told of what has not left. Not 0: TLS transports compare by >=, and would tell of nothing.
+_UNSENT_BYTES = 1
 
 
 class Lost(Exception):
@@ -84,7 +86,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport; report unsent bytes at once (`_unsent` tells a lost dot from a sent one)."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
-        self._transport.set_write_buffer_limits(high=0)
+        self._transport.set_write_buffer_limits(high=_UNSENT_BYTES, low=0)
 
     def data_received(self, data: bytes) -> None:
         """Hand each reply to whoever waits for it; anything unasked ends the connection."""
@@ -130,6 +132,9 @@ class Connection(asyncio.Protocol):
 
     def _break(self, why: str) -> None:
         if not self.usable and not self._waits:
+            # after a 421 it is the server that closes; one that does not must not keep our socket
+            if self._transport is not None and not self._transport.is_closing():
+                self._transport.abort()
             return
         self.why = self.why or why
         self.usable = False
@@ -247,7 +252,7 @@ class Connection(asyncio.Protocol):
         if transport is None or not self.usable:
             raise Lost(self.why or "connection closed during TLS")
         self._transport = transport
-        transport.set_write_buffer_limits(high=0)
+        transport.set_write_buffer_limits(high=_UNSENT_BYTES, low=0)
         self._parser = Parser()
         self.offered = {}
         self._mute = False
@@ -260,10 +265,8 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Say QUIT without waiting long for the answer."""
-        if not self.usable or self._transport is None:
-            return
         self.on_lost = None
-        if self._waits:
+        if not self.usable or self._transport is None or self._waits:
             self._break("closed by us")
             return
         self._expect(1, QUIT_SECONDS)

@@ -22,14 +22,12 @@ if TYPE_CHECKING:
     from relay.config import UpstreamConfig
     from relay.dns import Resolver
     from relay.upstream.client import Connection
-    from relay.upstream.route import Route
+    from relay.upstream.route import Connections, Route
 
 #: Pass-through logins tried at one server at the same time.
 LOGIN_CHECKS = 5
 #: A connection that carried so many messages is replaced (servers hang up at some number of their own).
 MESSAGES_PER_CONNECTION = 1000
-
-Key = tuple[str, str, str]
 
 
 @dataclass(slots=True)
@@ -38,7 +36,7 @@ class _Server:
 
     slots: Slots
     checks: asyncio.Semaphore
-    idle: dict[Key, deque[Connection]] = field(default_factory=dict)
+    idle: dict[Connections, deque[Connection]] = field(default_factory=dict)
     breakers: dict[str, Breaker] = field(default_factory=dict)
 
     @property
@@ -50,7 +48,7 @@ class _Server:
         key = min(self.idle, key=lambda key: self.idle[key][0].idle_since, default=None)
         return None if key is None else self._take(key, 0)
 
-    def _take(self, key: Key, index: int) -> Connection:
+    def _take(self, key: Connections, index: int) -> Connection:
         queue = self.idle[key]
         connection = queue[index]
         del queue[index]
@@ -59,7 +57,7 @@ class _Server:
         connection.on_lost = None
         return connection
 
-    def newest(self, key: Key, client: tuple[str, str]) -> Connection | None:
+    def newest(self, key: Connections, client: tuple[str, str]) -> Connection | None:
         """Take out the warmest connection of this credential, best one that this client used before."""
         queue = self.idle.get(key)
         if queue is None:
@@ -69,7 +67,7 @@ class _Server:
             index = next((i for i, connection in enumerate(queue) if connection.client == client), index)
         return self._take(key, index)
 
-    def remove(self, key: Key, connection: Connection) -> None:
+    def remove(self, key: Connections, connection: Connection) -> None:
         queue = self.idle.get(key)
         if queue is not None and connection in queue:
             self._take(key, queue.index(connection))
@@ -301,5 +299,5 @@ class Pool:
         await self.connector.resolver.close()
 
 
-def _overdue(server: _Server, oldest_allowed: float) -> Key | None:
+def _overdue(server: _Server, oldest_allowed: float) -> Connections | None:
     return next((key for key, queue in server.idle.items() if queue[0].idle_since <= oldest_allowed), None)

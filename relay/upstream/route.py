@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+Connections = tuple[str, str, str, tuple[str, ...], Tls, bool]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One customer's server: hosts tried in order, the credential, and how far names are trusted.
@@ -35,9 +38,12 @@ class Route:
         return replace(self, login=login, password=password)
 
     @property
-    def connections(self) -> tuple[str, str, str]:
-        """Return what connections are pooled by: never shared between servers or credentials."""
-        return self.key, self.login, self.password
+    def connections(self) -> Connections:
+        """Return what connections are pooled by: never shared between servers, places or credentials.
+
+        A server that has moved, or that now wants TLS, is not spoken to over what was opened before.
+        """
+        return self.key, self.login, self.password, self.hosts, self.tls, self.verify
 
 
 def route_for(

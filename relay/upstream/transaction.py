@@ -51,6 +51,8 @@ class Transaction:
         self._reused = False
         self._dirty = False
         self._sending = False
+        #: the server's yes to MAIL, while that holds
+        self._mail: UpstreamReply | None = None
         #: recipients that the server has taken
         self.accepted = 0
         #: after a cancelled or impatient `data`: what resolves to the answer when it comes
@@ -93,7 +95,14 @@ class Transaction:
         orcpt: str | None = None,
         **parameters: Unpack[MailParameters],
     ) -> tuple[UpstreamReply, UpstreamReply]:
-        """Send MAIL and the first RCPT in one write; when MAIL is refused both replies are the refusal."""
+        """Send MAIL and the first RCPT in one write; when MAIL is refused both replies are the refusal.
+
+        Where the server has taken the sender and no recipient so far, RCPT alone is said.
+        """
+        if self._mail is not None and self._connection is not None and self._connection.usable:
+            return self._mail, await self.rcpt(recipient, notify=notify, orcpt=orcpt)
+        if self._mail is not None:
+            self._discard()
         first, second = await self.envelope(sender, [(recipient, notify, orcpt)], **parameters)
         return first, second
 
@@ -122,6 +131,7 @@ class Transaction:
         replies = await self._begin(build)
         if not replies[0].ok:
             return [replies[0]] * (len(recipients) + 1)
+        self._mail = replies[0]
         self.accepted += sum(reply.ok for reply in replies[1:])
         if not local:
             return replies
@@ -281,9 +291,11 @@ class Transaction:
     def _ended(self, reply: UpstreamReply) -> UpstreamReply:
         reply = self._seen(reply)
         connection, self._connection = self._connection, None
+        early = connection is not None and connection.unsent
         if connection is not None:
-            self._pool.release(self._route, connection)
-        if 300 <= reply.code < 400:
+            # an answer to half a message: what is said to the rest would seem to be meant for the next one
+            (self._pool.discard if early else self._pool.release)(self._route, connection)
+        if 300 <= reply.code < 400 or (early and reply.ok):
             return UpstreamReply(451, "4.5.0", "The receiving server gave an answer out of place")
         return reply
 
@@ -313,7 +325,7 @@ class Transaction:
 
     def _discard(self) -> None:
         connection, self._connection = self._connection, None
-        self._dirty = False
+        self._dirty, self._mail = False, None
         if connection is not None:
             self._pool.discard(self._route, connection)
 
@@ -330,7 +342,7 @@ class Transaction:
         if not connection.usable:
             self._discard()
             return
-        self._connection = None
+        self._connection = self._mail = None
         if not self._dirty:
             self._pool.release(self._route, connection)
             return

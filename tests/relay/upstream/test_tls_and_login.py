@@ -7,10 +7,10 @@ import trustme
 
 from relay.config import UpstreamConfig
 from relay.model import Tls
-from relay.upstream.client import LoginRefused, Unreachable, Unverified
+from relay.upstream.client import InDoubt, LoginRefused, Unreachable, Unverified
 from relay.upstream.connect import Connector
 from relay.upstream.pool import Pool
-from tests.relay.upstream.fake import FakeServer, until
+from tests.relay.upstream.fake import DROP, FakeServer, until
 from tests.relay.upstream.test_transaction import send
 
 
@@ -199,3 +199,15 @@ async def test_a_silent_handshake_ends(server_tls: ssl.SSLContext) -> None:
             await connector.open(server.route(tls=Tls.IMPLICIT), f"127.0.0.1:{server.port}", ("", ""))
     assert UpstreamConfig().connect_timeout.total_seconds() == 10
     assert server_tls is not None
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+async def test_a_connection_lost_after_the_dot_is_in_doubt_under_tls_too(
+    pool: Pool, server_tls: ssl.SSLContext, *, implicit: bool
+) -> None:
+    """TLS must not make a body that has left look as if it were still ours."""
+    async with FakeServer(tls=server_tls, implicit=implicit, answers={"DOT": [DROP]}).running() as server:
+        transaction = pool.transaction(server.route())
+        await transaction.mail_rcpt("a@acme.example", "b@there.example")
+        with pytest.raises(InDoubt):
+            await transaction.data([b"Subject: x\r\n\r\n" + b"x\r\n" * 1000])
