@@ -288,7 +288,8 @@ class Forwarder:
         Until it comes, or 10 minutes have passed, every process tells the retry to come later, and so does
         the next one after a crash: that is durable before our 451, or the store is away.
         """
-        key = message.answer_key
+        if not (key := message.answer_key):
+            return
 
         async def remember() -> None:
             try:

@@ -30,6 +30,7 @@ from relay.events import MessageHandled
 from relay.familiar import Familiar
 from relay.forwarding import Stamped
 from relay.log import nameless
+from relay.outbox.doubts import UnderWay
 from relay.outbox.parcel import Screened
 from relay.smtp import reply as replies
 from relay.store import journal, observed
@@ -98,6 +99,7 @@ class Pipeline:
         self.correspondents = Correspondents(store)
         self.conduct = Conduct(config, forwarder.metrics)
         self.familiar = Familiar(store, forwarder.metrics)
+        self.under_way = UnderWay()
         #: where a client is, as ISO 3166; "" where nobody knows
         self.country: Callable[[str], str] = lambda _address: ""
 
@@ -108,24 +110,26 @@ class Pipeline:
         raw = await asyncio.to_thread(content.read) if content.size > LARGE_BYTES else content.read()
         mail = Mail(self._envelope(session, transaction), raw)
         body_hash, message_id_hash = _digest(memoryview(raw)[mail.body_start :]), _message_id_hash(mail)
-        transaction.answer_key = self._answer_key(session, transaction, message_id_hash, body_hash)
-        if known := await self._first_answer(transaction.answer_key):
+        key = transaction.answer_key = self._answer_key(session, transaction, mail, message_id_hash, body_hash)
+        if known := await self._first_answer(key, since):
             return known
-        verdict = await self._screened(mail, since + forwarding.SCREEN_SECONDS - started)
-        act = _act(mail, transaction.received_at)
-        verdict = self._weighed(transaction.account, mail, verdict, act)
-        decision = self.conduct.decide(transaction.account, verdict)
-        handling = Handling(mail, verdict, decision, act, body_hash, message_id_hash)
-        handling.stages_ms["screen"] = forwarding.elapsed_ms(started)
-        if refusal := self._refusal(transaction, handling):
-            handling.reply, handling.outcome = refusal, "deferred" if refusal.temporary else "refused"
-        else:
-            await self._hand_on(session, transaction, content, handling, since)
-        handling.stages_ms["total"] = forwarding.elapsed_ms(started)
-        try:
-            self.record(session, transaction, handling)
-        except Exception as error:  # noqa: BLE001 - the message is out or waits: the answer stands
-            self.metrics.bug("record", error)
+        with self.under_way.begun(key, session) as told:
+            verdict = await self._screened(mail, since + forwarding.SCREEN_SECONDS - started)
+            act = _act(mail, transaction.received_at)
+            verdict = self._weighed(transaction.account, mail, verdict, act)
+            decision = self.conduct.decide(transaction.account, verdict)
+            handling = Handling(mail, verdict, decision, act, body_hash, message_id_hash)
+            handling.stages_ms["screen"] = forwarding.elapsed_ms(started)
+            if refusal := self._refusal(transaction, handling):
+                handling.reply, handling.outcome = refusal, "deferred" if refusal.temporary else "refused"
+            else:
+                await self._hand_on(session, transaction, content, handling, since)
+            handling.stages_ms["total"] = forwarding.elapsed_ms(started)
+            try:
+                self.record(session, transaction, handling)
+            except Exception as error:  # noqa: BLE001 - the message is out or waits: the answer stands
+                self.metrics.bug("record", error)
+            told.set_result(handling.reply)
         return handling.reply
 
     async def _screened(self, mail: Mail, seconds: float) -> Verdict:
@@ -191,16 +195,33 @@ class Pipeline:
         handling.stages_ms["forward"] = forwarding.elapsed_ms(started)
 
     def _answer_key(
-        self, session: Session, transaction: Transaction, message_id_hash: bytes, body_hash: bytes
+        self,
+        session: Session,
+        transaction: Transaction,
+        mail: Mail,
+        message_id_hash: bytes,
+        body_hash: bytes,
     ) -> bytes:
+        """Return the key by which a client's second try is known, empty where nothing tells it from new mail.
+
+        Machines that write no Message-ID say the same thing again and again; a Date tells their mails apart.
+        """
+        if not mail.has("message-id"):
+            if not mail.has("date"):
+                return b""
+            message_id_hash = _digest(memoryview(mail.raw)[: mail.body_start])
         people = [to.recipient for to in transaction.recipients]
         return self.forwarder.outbox.doubts.key(
             session.listener, transaction.account.id, message_id_hash.hex(), body_hash, people
         )
 
-    async def _first_answer(self, key: bytes) -> Reply | None:
+    async def _first_answer(self, key: bytes, since: float) -> Reply | None:
         """Return what an earlier try of the same message was told, where its arrival was in doubt."""
+        if not key:
+            return None
         doubts = self.forwarder.outbox.doubts
+        if earlier := await self.under_way.answer(key, since + forwarding.REPLY_SECONDS):
+            return earlier
         if self.forwarder.unanswered(key):
             return replies.UPSTREAM_SILENT
         known = await doubts.recall(key) if doubts.may_know(key) else None

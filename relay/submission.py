@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from policies.transmission import Check, Enforce
 from relay import clock, ids
 from relay.errors import ConfigError, StoreError
-from relay.events import LocalProblem, LoginGuessed, LoginTried, RecipientRefused, UpstreamFailed
+from relay.events import LocalProblem, LoginGuessed, LoginTried, RecipientRefused
 from relay.forwarding import Transaction
 from relay.model import UpstreamAuth
 from relay.smtp import reply as replies
@@ -40,8 +40,8 @@ class Notes:
     #: the client's password, for a server that wants it itself; dies with the session
     password: str = field(default="", repr=False)
     transaction: Transaction | None = None
-    #: key and reply of the last message, until the client shows that it heard it
-    owed: tuple[bytes, Reply] | None = None
+    #: replies to dots by the keys of their messages, until the client shows that it heard them
+    owed: dict[bytes, Reply] = field(default_factory=dict)
 
 
 def _notes(session: Session) -> Notes:
@@ -221,7 +221,8 @@ class SubmissionDoor:
         except (StoreError, ConfigError) as error:
             return self._local_problem(error)
         else:
-            notes.owed = (transaction.answer_key, reply)
+            if transaction.answer_key:
+                notes.owed[transaction.answer_key] = reply
             return reply
         finally:
             self.gate.ended(transaction)
@@ -231,14 +232,14 @@ class SubmissionDoor:
     def answered(self, session: Session, *, heard: bool) -> None:
         """Hear whether the client got the reply to its dot: it said something since, or it is gone."""
         notes = _notes(session)
-        owed, notes.owed = notes.owed, None
-        if owed is None or not owed[1].ok:
-            return
-        doubts, (key, reply) = self.pipeline.forwarder.outbox.doubts, owed
-        if heard:
-            doubts.forget(key)
-        elif not heard:
-            doubts.remember_later(key, Answer(reply.code, reply.text))
+        owed, notes.owed = notes.owed, {}
+        doubts = self.pipeline.forwarder.outbox.doubts
+        for key, reply in owed.items():
+            self.pipeline.under_way.settled(key, session)
+            if heard and reply.ok:
+                doubts.forget(key)
+            elif reply.ok:
+                doubts.remember_later(key, Answer(reply.code, reply.text))
 
     async def abandon(self, session: Session) -> None:
         """Drop the open transaction."""
@@ -255,6 +256,3 @@ class SubmissionDoor:
 
     def _refused(self, transaction: Transaction, why: str, reply: str, case: str = "") -> None:
         self.pipeline.metrics.emit(RecipientRefused(transaction.account.login, why, reply, case))
-
-    def _upstream_failed(self, account: Account, error: Exception) -> None:
-        self.pipeline.metrics.emit(UpstreamFailed(account.server.name, str(error)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from contextlib import contextmanager
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -14,14 +15,17 @@ from typing import TYPE_CHECKING
 from relay import clock
 from relay.clock import micros
 from relay.errors import StoreError
+from relay.smtp import reply as replies
 from relay.store import answers
 from relay.store.answers import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from relay.keyring import Keyring
     from relay.outbox.schedule import Steady
+    from relay.smtp.reply import Reply
+    from relay.smtp.session import Session
     from relay.store.engine import Store
 
 WATCH_SECONDS = 0.25
@@ -30,6 +34,43 @@ OVERLAP_US = 10_000_000
 #: An answer kept or forgotten so lately may not stand in the store yet; so many are known by heart.
 FRESH_SECONDS = 10.0
 FRESH = 10_000
+
+
+class UnderWay:
+    """First tries that this process has not answered yet, or whose client has said nothing since, by key.
+
+    A client that loses its connection comes back at once, while its first try may still be on its way: it
+    gets that one's answer. Of a client that is there, the same message again is another message.
+    """
+
+    def __init__(self) -> None:
+        self._tries: dict[bytes, tuple[Session, asyncio.Future[Reply]]] = {}
+
+    async def answer(self, key: bytes, until: float) -> Reply | None:
+        """Return the answer to a first try whose client is gone; `until` is when ours must be given."""
+        session, told = self._tries.get(key, (None, None))
+        if session is None or told is None or not session.gone:
+            return None
+        await asyncio.wait({told}, timeout=max(until - clock.monotonic(), 0.0))
+        return told.result() if told.done() else replies.UPSTREAM_SILENT
+
+    @contextmanager
+    def begun(self, key: bytes, session: Session) -> Iterator[asyncio.Future[Reply]]:
+        """Hold a try while it is decided about; what is given takes its answer."""
+        told: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        if key:
+            self._tries[key] = session, told
+        try:
+            yield told
+        finally:
+            if not told.done():
+                told.set_result(replies.LOCAL_PROBLEM)
+                self.settled(key, session)
+
+    def settled(self, key: bytes, session: Session) -> None:
+        """Forget a try: its client heard the answer, or that one is kept as one in doubt."""
+        if key in self._tries and self._tries[key][0] is session:
+            del self._tries[key]
 
 
 class Doubts:

@@ -43,9 +43,16 @@ class Content:
             self._file = tempfile.TemporaryFile(  # noqa: SIM115 - close() or the last reference ends it
                 buffering=0, dir=self._folder
             )
-            self._file.write(b"".join(self._pieces))
+            self._spill(self._file, b"".join(self._pieces))
             self._pieces.clear()
-        self._file.write(piece)
+        self._spill(self._file, piece)
+
+    @staticmethod
+    def _spill(file: IO[bytes], data: bytes) -> None:
+        """Write all of it: a disk that is nearly full takes a part, and says so only the next time."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[file.write(rest) :]
 
     @property
     def spilled(self) -> bool:

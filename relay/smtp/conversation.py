@@ -56,6 +56,16 @@ class Conversation(Wire):
 
     # the session
 
+    def eof_received(self) -> bool:
+        """Note that the client says no more."""
+        self.client.gone = True
+        return super().eof_received()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Note that the client is gone."""
+        self.client.gone = True
+        super().connection_lost(error)
+
     def admit(self) -> None:
         """Take a place among the connections, or hang up."""
         slot = self.listener.shared.enter(self.peer_ip, monotonic())

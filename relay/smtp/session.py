@@ -25,6 +25,8 @@ class Session:
     #: negotiated TLS version ("TLSv1.3"), empty in clear text
     tls: str = ""
     login: str | None = None
+    #: the client has closed the connection, or its half of it: what is answered now may not arrive
+    gone: bool = False
     #: the door's own notes on this session and its open transaction
     notes: Any = field(default=None, repr=False)
 

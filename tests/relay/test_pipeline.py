@@ -24,6 +24,7 @@ from relay.smtp.content import Content
 from relay.smtp.grammar import MailFrom, RcptTo
 from relay.smtp.session import Session
 from relay.store import outbox as rows
+from relay.store.answers import Answer
 from screening import ruleset
 from screening.verdict import Hit, Verdict
 from tests.relay.outbox.conftest import Bench, bench, keyring, migrated_file, store
@@ -92,7 +93,9 @@ class Way:
         )
         bench.outbox.deliverer.rescreen = self.pipeline.rescreen
 
-    async def say(self, *, gone: float = 0.0, **server: Any) -> tuple[list[Reply], Transaction]:
+    async def say(
+        self, *, gone: float = 0.0, raw: bytes = RAW, gone_client: bool = False, **server: Any
+    ) -> tuple[list[Reply], Transaction]:
         """Send RAW, its dot `gone` seconds ago; return the replies to RCPT and to the dot."""
         account = replace(self.bench.account, server=replace(self.bench.account.server, **server))
         upstream = self.bench.pool.transaction(self.bench.server.route())
@@ -101,11 +104,12 @@ class Way:
         said = [await self.forwarder.rcpt(transaction, TO)]
         transaction.recipients.append(TO)
         content = Content()
-        content.write(RAW)
+        content.write(raw)
         content.whole_at = clock.monotonic() - gone
         session = Session(
             "s", "submission", "192.0.2.7", helo="laptop", tls="TLSv1.3", login="a@acme.example"
         )
+        session.gone = gone_client
         said.append(await self.pipeline.receive(session, transaction, content))
         return said, transaction
 
@@ -271,3 +275,47 @@ async def test_where_screening_is_off_nobody_reads_parts_and_text(bench: Bench) 
     said, _ = await way.say()
     assert said[-1].code == 250
     assert not {"_structure", "_texts", "folded", "fingerprint"} & way.screen.seen[0].__dict__.keys()
+
+
+async def test_a_client_that_lost_its_connection_gets_the_answer_of_its_first_try(bench: Bench) -> None:
+    """Its second try comes while the customer's server still thinks about the first."""
+    way, bench.server.gate = Way(bench, CLEAN), asyncio.Event()
+    lost = asyncio.create_task(way.say(gone_client=True))
+    await until(lambda: bench.server.bodies == 1)
+    again = asyncio.create_task(way.say())
+    await until(lambda: "RSET" in bench.server.verbs() or bench.server.verbs().count("RCPT") == 2)
+    bench.server.gate.set()
+    (_, first), _ = await lost
+    (_, second), _ = await again
+    assert first == second
+    assert first.code == 250
+    assert len(bench.server.messages) == 1
+
+
+async def test_two_clients_that_say_the_same_at_once_send_two_messages(bench: Bench) -> None:
+    way, bench.server.gate = Way(bench, CLEAN), asyncio.Event()
+    both = [asyncio.create_task(way.say()) for _ in range(2)]
+    await until(lambda: bench.server.bodies == 2)
+    bench.server.gate.set()
+    assert [said[1].code for said, _ in await asyncio.gather(*both)] == [250, 250]
+    assert len(bench.server.messages) == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "copies"),
+    [
+        (b"Subject: alarm\r\n", 2),  # a machine that says the same each hour, and hangs up
+        (b"Subject: alarm\r\nDate: Sun, 22 Nov 2026 09:00:00 +0000\r\n", 1),
+        (b"Subject: alarm\r\nMessage-ID: <1@acme>\r\n", 1),
+    ],
+)
+async def test_only_what_can_be_told_from_new_mail_is_taken_for_a_second_try(
+    bench: Bench, head: bytes, copies: int
+) -> None:
+    way, raw = Way(bench, CLEAN), b"From: a@acme.example\r\n" + head + b"\r\nfire\r\n"
+    for _ in range(2):
+        (_, reply), transaction = await way.say(raw=raw)
+        assert reply.code == 250
+        if transaction.answer_key:
+            bench.outbox.doubts.remember_later(transaction.answer_key, Answer(250, "kept"))
+    assert len(bench.server.messages) == copies

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import resource
+import subprocess
+import sys
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -77,6 +79,28 @@ def test_content_in_memory_and_in_a_file(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
     content.close()
     content.close()
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from relay.smtp.content import Content
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+content = Content(Path(sys.argv[1]))
+content.write(b"x" * 270_000)
+try:
+    content.write(b"y" * 50_000)
+except OSError:
+    print("full")
+"""
+
+
+def test_du_22_a_piece_that_the_disk_takes_only_in_part_is_no_message(tmp_path: Path) -> None:
+    """The system writes what it can and reports no error: the next write would, but this piece is the last."""
+    told = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "full\n"
 
 
 def test_clients_are_addresses_or_64s() -> None:
