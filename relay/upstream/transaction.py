@@ -50,7 +50,8 @@ class Transaction:
         self._connection: Connection | None = None
         self._reused = False
         self._dirty = False
-        self._sending = False
+        self._sending = self._smtputf8 = False
+        self._offered: frozenset[str] = frozenset()
         #: the server's yes to MAIL, while that holds
         self._mail: UpstreamReply | None = None
         #: recipients that the server has taken
@@ -60,8 +61,8 @@ class Transaction:
 
     @property
     def extensions(self) -> frozenset[str]:
-        """Return the keywords that the server offered; empty before the first command."""
-        return frozenset(self._connection.offered) if self._connection else frozenset()
+        """Return the keywords that the server offered last; empty before the first command."""
+        return self._offered
 
     @property
     def peer(self) -> str:
@@ -79,6 +80,7 @@ class Transaction:
                 self._route, self._client, self._login, fresh=fresh, patient=self._patient
             )
             self._connection = connection
+            self._offered = frozenset(connection.offered)
             self._reused = connection.used > 0
         return self._connection
 
@@ -117,6 +119,7 @@ class Transaction:
         A recipient that cannot be sent on is answered here and not written.
         """
         local: dict[int, UpstreamReply] = {}
+        self._smtputf8 = bool(parameters.get("smtputf8"))
 
         def build(offered: dict[str, str]) -> list[bytes]:
             lines = [wire.mail(sender, offered, {**parameters})]
@@ -256,8 +259,9 @@ class Transaction:
         """Return the lines to send, or why this server cannot be sent this message."""
         if not self.accepted:
             return UpstreamReply(554, "5.5.1", "No valid recipients")
-        if "8BITMIME" not in connection.offered and not all(piece.isascii() for piece in pieces):
-            return UpstreamReply(554, "5.6.3", "The receiving server takes 7-bit messages only (no 8BITMIME)")
+        modest = "8BITMIME" not in connection.offered or "SMTPUTF8" not in connection.offered
+        if modest and (lacks := wire.unfit(pieces, connection.offered, smtputf8=self._smtputf8)):
+            return lacks
         try:
             return wire.body(pieces, undotted=undotted)
         except wire.Unsendable as error:

@@ -23,6 +23,8 @@ _SAFE = re.compile(r"[\x21-\x7e]{1,1000}")
 _UNICODE = re.compile(r"[^\x00-\x20\x7f-\x9f\ud800-\udfff]+")
 _XTEXT = re.compile(r"[^!-*,-<>-~]")
 ADDRESS_CHARACTERS = 320
+#: more than a header may have (relay.smtp.headers)
+_HEADER_BYTES = 300 << 10
 
 
 class Unsendable(ValueError):
@@ -74,6 +76,7 @@ def mail(sender: str, offered: Mapping[str, str], wanted: Mapping[str, object]) 
 
     `wanted`: size, eight_bit, smtputf8, ret, envid. RET and ENVID are left out where DSN is not
     offered: the caller sees that in the extensions and reports "relayed" itself (RFC 3461 §5.2.2).
+    Clients say SMTPUTF8 and 8BITMIME of plain ASCII too; what the message needs shows in it (`unfit`).
     """
     parts = [path(sender, offered, "5.1.7")]
     size = wanted.get("size")
@@ -82,12 +85,9 @@ def mail(sender: str, offered: Mapping[str, str], wanted: Mapping[str, object]) 
         if limit.isascii() and limit.isdigit() and 0 < int(limit[:18]) < size:
             raise Unsendable(552, "5.3.4", f"The receiving server takes at most {int(limit[:18])} octets")
         parts.append(f"SIZE={size}")
-    if wanted.get("smtputf8"):
-        _need_utf8(offered)
+    if wanted.get("smtputf8") and "SMTPUTF8" in offered:
         parts.append("SMTPUTF8")
-    if wanted.get("eight_bit"):
-        if "8BITMIME" not in offered:
-            raise Unsendable(554, "5.6.3", "The receiving server takes 7-bit messages only (no 8BITMIME)")
+    if wanted.get("eight_bit") and "8BITMIME" in offered:
         parts.append("BODY=8BITMIME")
     if "DSN" in offered:
         parts += [
@@ -114,6 +114,28 @@ def _orcpt(value: str, extensions: Collection[str]) -> str:
     coded = "".join(letter if letter.isascii() else f"\\x{{{ord(letter):X}}}" for letter in value)
     safe(coded, "ORCPT")
     return value if "SMTPUTF8" in extensions and _UNICODE.fullmatch(value) else coded
+
+
+def unfit(pieces: Sequence[bytes], extensions: Collection[str], *, smtputf8: bool) -> UpstreamReply | None:
+    """Return why a message cannot go to a server that does not offer what it needs, None if it can."""
+    if all(piece.isascii() for piece in pieces):
+        return None
+    if "8BITMIME" not in extensions:
+        return UpstreamReply(554, "5.6.3", "The receiving server takes 7-bit messages only (no 8BITMIME)")
+    if smtputf8 and "SMTPUTF8" not in extensions and not _header(pieces).isascii():
+        return UpstreamReply(
+            554, "5.6.7", "The receiving server does not take internationalised headers (SMTPUTF8)"
+        )
+    return None
+
+
+def _header(pieces: Sequence[bytes]) -> bytes:
+    head = b""
+    for piece in pieces:
+        head += piece[:_HEADER_BYTES]
+        if (end := head.find(b"\r\n\r\n")) >= 0:
+            return head[:end]
+    return head
 
 
 def forward(verb: str, announced: str, values: Mapping[str, str]) -> bytes:

@@ -186,6 +186,15 @@ async def test_fr_57_eight_bit_mail_never_goes_to_a_seven_bit_server(pool: Pool)
         assert await send(pool, server) == 250
 
 
+async def test_plain_mail_goes_to_a_modest_server_whatever_its_client_says_of_it(pool: Pool) -> None:
+    async with FakeServer(extensions=()).running() as server:
+        transaction = pool.transaction(server.route())
+        await transaction.mail_rcpt("a@acme.example", "b@there.example", eight_bit=True, smtputf8=True)
+        assert (await transaction.data([b"Subject: hi\r\n\r\nbody\r\n"])).code == 250
+        assert server.messages[0].mail == "MAIL FROM:<a@acme.example>"
+        assert transaction.extensions == frozenset()
+
+
 async def test_a_server_that_knows_only_helo_is_spoken_to(pool: Pool) -> None:
     async with FakeServer(answers={"EHLO": b"502 5.5.1 what?\r\n"}).running() as server:
         assert await send(pool, server) == 250

@@ -52,20 +52,32 @@ def test_mail_that_cannot_be_sent(sender: str, wanted: dict[str, object], code: 
     assert (error.value.reply.code, error.value.reply.status) == (code, status)
 
 
+def test_a_sender_needs_a_server_that_takes_its_letters() -> None:
+    with pytest.raises(wire.Unsendable) as error:
+        wire.mail("té@x.example", {}, {})
+    assert error.value.reply.status == "5.6.7"
+
+
+ASCII, HEAD, TEXT = b"Subject: hi\r\n\r\nhello\r\n", "Subject: é\r\n\r\nhello\r\n", "Subject: e\r\n\r\né\r\n"
+
+
+@pytest.mark.parametrize("cut", [0, 3, 12, 15])
 @pytest.mark.parametrize(
-    ("wanted", "sender", "status"),
+    ("message", "offered", "utf8", "status"),
     [
-        ({"eight_bit": True}, "a@x.example", "5.6.3"),
-        ({"smtputf8": True}, "a@x.example", "5.6.7"),
-        ({}, "té@x.example", "5.6.7"),
+        (ASCII, (), True, ""),  # Go's and others' clients say SMTPUTF8 and 8BITMIME of everything
+        (TEXT.encode(), (), False, "5.6.3"),
+        (TEXT.encode(), ("8BITMIME",), True, ""),
+        (HEAD.encode(), ("8BITMIME",), True, "5.6.7"),
+        (HEAD.encode(), ("8BITMIME",), False, ""),  # raw letters in a header, as many programs write them
+        (HEAD.encode(), ("8BITMIME", "SMTPUTF8"), True, ""),
     ],
 )
-def test_a_server_that_lacks_what_the_message_needs(
-    wanted: dict[str, object], sender: str, status: str
+def test_what_a_message_needs_of_a_server_shows_in_the_message(
+    message: bytes, offered: tuple[str, ...], status: str, cut: int, *, utf8: bool
 ) -> None:
-    with pytest.raises(wire.Unsendable) as error:
-        wire.mail(sender, {}, wanted)
-    assert error.value.reply.status == status
+    found = wire.unfit([message[:cut], message[cut:]], offered, smtputf8=utf8)
+    assert (found.status if found else "") == status
 
 
 def test_parameters_are_sent_only_where_offered() -> None:
