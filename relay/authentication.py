@@ -16,7 +16,7 @@ from relay.smtp import reply as replies
 from relay.smtp.auth import Busy, Passwords
 from relay.store import accounts, changes
 from relay.store.changes import Change
-from relay.upstream.errors import Unreachable
+from relay.upstream.errors import Unreachable, Unroutable
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from relay.upstream.pool import Pool
 
 MOST_REMEMBERED = 100_000
+#: AUTH not known, not now, no such way, TLS first: the server was not asked whether the password is right.
+NOT_ABOUT_THE_PASSWORD = (500, 502, 503, 504, 530, 538)
 
 
 class Remembered:
@@ -116,11 +118,13 @@ class Authentication:
             return True
         try:
             answer = await self.pool.check_login(self.routes(server), login, password, client_ip)
-        except Unreachable as error:
+        except (Unreachable, Unroutable) as error:
             self.metrics.emit(UpstreamFailed(server.name, str(error)))
             raise Busy(str(error)) from error
-        if answer.temporary:
-            raise Busy(f"{answer.code} {answer.text}")
+        if answer.temporary or answer.code in NOT_ABOUT_THE_PASSWORD:
+            said = f"answered {answer.code} {answer.text} to AUTH"
+            self.metrics.emit(UpstreamFailed(server.name, said))
+            raise Busy(said)
         if answer.code == 235:
             self.remembered.add(login, password, now)
             return True

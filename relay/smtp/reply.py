@@ -129,7 +129,7 @@ TOO_BUSY_NOW = Reply(452, "3.1", "Too many large messages at the moment; please 
 TOO_MANY_RECIPIENTS = Reply(
     452, "5.3", "Too many recipients in one message; send the rest in another message"
 )
-LOGIN_BUSY = Reply(454, "7.0", "Too many logins at the moment; please try again in a minute")
+LOGIN_BUSY = Reply(454, "7.0", "Logins cannot be checked at the moment; please try again in a minute")
 TLS_UNAVAILABLE = Reply(454, "7.0", "TLS is not available at the moment; please try again later")
 
 # The command is wrong
