@@ -28,6 +28,8 @@ FULL_BYTES = 40_000
 MOST_BYTES = 50_000
 RECIPIENTS = 40
 _REPLY = 200
+#: an address or what the client called it (RFC 3461 §4.2), whole
+_WORD = 512
 DIGEST_LINES = 200
 #: What an account's login must be to be written to.
 ADDRESS = re.compile(r"[!#-;=?-Z^-~]{1,64}@[A-Za-z0-9.-]{1,253}")
@@ -210,7 +212,7 @@ def _people(kind: Kind, group: Sequence[Recipient]) -> list[str]:
     for one in group:
         lines.append(f"  {_line(one.address)}")
         if kind in (Kind.FAILURE, Kind.DELAY) and one.reply:
-            lines.append(f"      {_line(one.reply)}")
+            lines.append(f"      {_line(one.reply[:_REPLY])}")
     return lines
 
 
@@ -231,7 +233,7 @@ def _status(subject: Subject, kind: Kind, group: Sequence[Recipient], now: datet
             f"Status: {_status_code(kind, one)}",
         ]
         if one.reply and kind is not Kind.SUCCESS:
-            lines.append(f"Diagnostic-Code: smtp; {_ascii(one.reply)}")
+            lines.append(f"Diagnostic-Code: smtp; {_ascii(one.reply[:_REPLY])}")
         lines.append(f"Last-Attempt-Date: {format_datetime(now)}")
         if kind is Kind.DELAY and subject.until is not None:
             lines.append(f"Will-Retry-Until: {format_datetime(subject.until)}")
@@ -255,7 +257,7 @@ def _typed(address: str) -> str:
 
 def _line(text: str) -> str:
     """Return text that stays on its line."""
-    return _CONTROLS.sub("?", text)[:_REPLY]
+    return _CONTROLS.sub("?", text)[:_WORD]
 
 
 def _ascii(text: str) -> str:

@@ -68,6 +68,10 @@ class Overdue:
             except StoreError as error:  # the disk's fault, or its key is not here yet; the others go on
                 later = micros(now + AGAIN)
                 await self.ledger.settle(row, next_us=row.next_us, deadline_us=later, last=str(error))
+            except Exception as error:  # noqa: BLE001 - a bug with one message stops no other's delivery
+                self.metrics.bug("outbox sweep", error)
+                later = micros(now + AGAIN)
+                await self.ledger.settle(row, next_us=row.next_us, deadline_us=later, last="a bug; see the log")
         return bool(found)
 
     async def _handle(self, row: Row, now: datetime) -> None:

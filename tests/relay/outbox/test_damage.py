@@ -9,7 +9,7 @@ from relay import clock
 from relay.errors import StoreError
 from relay.events import DeliveryTried
 from relay.keyring import Keyring
-from relay.outbox import hold
+from relay.outbox import envelope, hold
 from relay.outbox.queue import Why
 from relay.outbox.spool import BodyLost
 from relay.store import schema
@@ -105,3 +105,19 @@ async def test_a_failing_disk_takes_nothing(bench: Bench, monkeypatch: pytest.Mo
         await bench.outbox.accept(bench.parcel())
     assert waiting(bench) == []
     assert [path for path in bench.outbox.spool.folder.rglob("*") if path.is_file()] == []
+
+
+async def test_a_bug_with_one_message_stops_no_notices(bench: Bench) -> None:
+    """An envelope of a newer version, say, after a step back: delivery goes on, and the message stays."""
+    strange = await bench.outbox.hold(bench.parcel(why=Why.HELD), tell_sender=False)
+    sealed = bench.keyring.seal(envelope.PURPOSE, b'{"recipients": [], "of tomorrow": 1}', strange.encode())
+    with bench.store.begin() as tx:
+        tx.execute(
+            update(schema.outbox)
+            .where(schema.outbox.c.id == strange)
+            .values(envelope=sealed, deadline_us=1)
+        )
+    assert await bench.outbox.overdue.sweep()
+    (row,) = waiting(bench)
+    assert (row.id, row.worker, row.last) == (strange, "", "a bug; see the log")
+    assert not await bench.outbox.overdue.sweep()
