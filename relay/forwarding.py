@@ -179,6 +179,8 @@ class Forwarder:
         return replies.RECIPIENT_OK if self.outbox.room_for(declared) else replies.DISK_FULL
 
     async def _ask(self, transaction: Transaction, to: RcptTo) -> UpstreamReply:
+        if transaction.replay:
+            await self._again(transaction)
         if transaction.recipients:
             return await transaction.upstream.rcpt(to.recipient, notify=to.notify, orcpt=to.orcpt)
         return await self._offer(transaction, to)
@@ -244,6 +246,8 @@ class Forwarder:
     async def _send(self, transaction: Transaction, message: Stamped) -> tuple[Reply, str]:
         answer = await self._attempt(transaction, message)
         if isinstance(answer, UpstreamReply):
+            if answer.ok:
+                self._report(transaction, message)
             if not answer.temporary:
                 return from_upstream(answer), "forwarded" if answer.ok else "refused"
             if not transaction.may_wait:
@@ -263,6 +267,16 @@ class Forwarder:
             if answer.late is not None:
                 await self._remember_late(message, answer.late)
             return from_error(error), "deferred"
+
+    def _report(self, transaction: Transaction, message: Stamped) -> None:
+        """Say "relayed" to who asked for news of success, where the server reports none (RFC 3461 §5.2.2)."""
+        asked = any("SUCCESS" in to.notify for to in transaction.recipients)
+        if not asked or "DSN" in transaction.upstream.extensions:
+            return
+        try:
+            self.outbox.relayed(self._parcel(transaction, message, Why.QUEUE))
+        except Exception as error:  # noqa: BLE001 - the message is out: the answer stands
+            self.metrics.bug("report", error)
 
     async def _attempt(self, transaction: Transaction, message: Stamped) -> UpstreamReply | Trouble:
         left = _left(message)
@@ -317,16 +331,20 @@ class Forwarder:
     async def _data(self, transaction: Transaction, message: Stamped) -> UpstreamReply:
         """Send the message (after a slow upload MAIL and RCPT once more) and return the answer to its dot."""
         if transaction.replay:
-            first, *others = transaction.recipients
-            answer = await self._offer(transaction, first)
-            for to in others:
-                if not answer.ok:
-                    break
+            await self._again(transaction)
+        return await transaction.upstream.data(message.pieces, undotted=message.undotted)
+
+    async def _again(self, transaction: Transaction) -> None:
+        """Name sender and recipients once more; Deferred if one that was taken before is refused now."""
+        for number, to in enumerate(transaction.recipients):
+            if number:
                 answer = await transaction.upstream.rcpt(to.recipient, notify=to.notify, orcpt=to.orcpt)
+            else:
+                answer = await self._offer(transaction, to)
             if not answer.ok:
                 await transaction.upstream.abandon()
-                raise Deferred(f"a recipient taken before DATA was refused after it: {answer.code}")
-        return await transaction.upstream.data(message.pieces, undotted=message.undotted)
+                raise Deferred(f"a recipient that was taken before was refused then: {answer.code}")
+        transaction.replay = False
 
     async def _wait(
         self,

@@ -18,7 +18,7 @@ from relay.outbox import bounce
 from relay.outbox.attempt import Outcome, answered
 from relay.outbox.deliver import Deliverer
 from relay.outbox.doubts import Doubts
-from relay.outbox.envelope import Recipient, WaitingEnvelope
+from relay.outbox.envelope import Fate, Recipient, WaitingEnvelope
 from relay.outbox.ledger import NOTICE, Ledger
 from relay.outbox.overdue import Overdue
 from relay.outbox.parcel import Parcel, Why
@@ -153,6 +153,15 @@ class Outbox:
         queue_id = await self._keep(row, parcel, told)
         self.ledger.wake.set()
         return queue_id
+
+    def relayed(self, parcel: Parcel) -> None:
+        """Tell the sender that a message went to a server that reports no deliveries; nobody waits for it."""
+        envelope, now = parcel.envelope, self.ledger.steady.now()
+        went = replace(envelope, recipients=tuple(one.became(Fate.RELAYED) for one in envelope.recipients))
+        row = self._row(parcel, State.WAITING, 0, timedelta(0))
+        head = b"".join(parcel.pieces)[:HEAD_BYTES]
+        told = self.reports.about(row, went, head, (bounce.Kind.SUCCESS,), now)
+        self.store.write_later(lambda tx: [rows.add(tx, report, body) for report, body in told])
 
     def _row(self, parcel: Parcel, state: State, next_us: int, deadline: timedelta) -> Row:
         now = self.ledger.steady.now()

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relay.smtp import reply as replies
-from relay.smtp.wire import HangUp
+from relay.smtp.wire import SLOW_SECONDS, HangUp
 
 if TYPE_CHECKING:
     from relay.smtp.server import SmtpServer
 
-#: From here on the client is slow, and the door gives back what is scarce.
-_SLOW_SECONDS = 5.0
 _RATE_COUNTS_AFTER_SECONDS = 60.0
 _RATE_CHECK_SECONDS = 10.0
 
@@ -37,7 +35,7 @@ class Pace:
         server = self._server
         until = min(self._heard_at + self._settings.data_seconds, self._next_check())
         if not self._told:
-            until = min(until, self._started_at + _SLOW_SECONDS)
+            until = min(until, self._started_at + SLOW_SECONDS)
         await server.wait(until)
         now = server.loop.time()
         if server.octets_in != self._heard_octets:
@@ -45,7 +43,7 @@ class Pace:
         elapsed = now - self._started_at
         if now - self._heard_at >= self._settings.data_seconds or self._too_slow(elapsed):
             raise HangUp(replies.DATA_TIMED_OUT)
-        if elapsed >= _SLOW_SECONDS and self.first_time_slow():
+        if elapsed >= SLOW_SECONDS and self.first_time_slow():
             await server.tell_slow()
 
     def _next_check(self) -> float:

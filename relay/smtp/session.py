@@ -74,7 +74,10 @@ class Door(Protocol):
         ...
 
     async def slow(self, session: Session) -> None:
-        """Hear that DATA passed 256 KiB or 5 s: give back what is scarce, replay at the dot."""
+        """Hear that DATA passed 256 KiB or 5 s, or that the client has been silent for so long before it.
+
+        Give back what is scarce; it is asked again with the next recipient, or at the dot.
+        """
         ...
 
     async def data(self, session: Session, content: Content) -> Reply:

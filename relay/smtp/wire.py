@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 #: Unread input of one client in memory; above it the kernel's buffer, then the client, has to wait.
 _INPUT_OCTETS = 64 * 1024
 _BATCH_REPLIES = 64
+#: From here on a client in the middle of a message is slow, and the door gives back what is scarce.
+SLOW_SECONDS = 5.0
 _PROXY_SECONDS = 5.0
 _STALLED_WRITE_SECONDS = 60.0
 #: How long a closed connection still swallows input, so that the client can read the last reply: in all, and
@@ -150,6 +152,9 @@ class Wire(SMTP):
     async def leave(self) -> None:
         """Give back what the session holds; called once, whatever happened."""
 
+    async def tell_slow(self) -> None:
+        """Hear that the client is silent, or slow, in the middle of a message."""
+
     def drain(self) -> None:
         """Say goodbye as soon as no message is under way."""
         self._draining = True
@@ -179,14 +184,21 @@ class Wire(SMTP):
 
     async def next_line(self, seconds: float) -> Line:
         """Return the next command line; HangUp when it is not whole within `seconds`."""
-        until = 0.0
+        until = told_at = 0.0
         while (event := self.frames.next()) is None:
             self.flush()
             if self._draining and not self.in_flight:
                 raise HangUp(replies.SHUTTING_DOWN)
-            until = until or self.loop.time() + seconds
-            if not await self.wait(until):
+            if not until:
+                now = self.loop.time()
+                until = now + seconds
+                told_at = now + SLOW_SECONDS if self.in_flight else until
+            if await self.wait(min(told_at, until)):
+                continue
+            if told_at >= until:
                 raise HangUp(replies.TIMED_OUT)
+            told_at = until
+            await self.tell_slow()
         return cast("Line", event)
 
     async def wait(self, until: float) -> bool:

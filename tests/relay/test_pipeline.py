@@ -94,15 +94,15 @@ class Way:
         bench.outbox.deliverer.rescreen = self.pipeline.rescreen
 
     async def say(
-        self, *, gone: float = 0.0, raw: bytes = RAW, gone_client: bool = False, **server: Any
+        self, *, gone: float = 0.0, raw: bytes = RAW, gone_client: bool = False, to: RcptTo = TO, **server: Any
     ) -> tuple[list[Reply], Transaction]:
         """Send RAW, its dot `gone` seconds ago; return the replies to RCPT and to the dot."""
         account = replace(self.bench.account, server=replace(self.bench.account.server, **server))
         upstream = self.bench.pool.transaction(self.bench.server.route())
         now = clock.now()
         transaction = Transaction(ids.message_id(now), account, MailFrom("a@acme.example"), now, upstream)
-        said = [await self.forwarder.rcpt(transaction, TO)]
-        transaction.recipients.append(TO)
+        said = [await self.forwarder.rcpt(transaction, to)]
+        transaction.recipients.append(to)
         content = Content()
         content.write(raw)
         content.whole_at = clock.monotonic() - gone
@@ -319,3 +319,39 @@ async def test_only_what_can_be_told_from_new_mail_is_taken_for_a_second_try(
         if transaction.answer_key:
             bench.outbox.doubts.remember_later(transaction.answer_key, Answer(250, "kept"))
     assert len(bench.server.messages) == copies
+
+
+@pytest.mark.parametrize(("offered", "notify", "told"), [
+    ((), ("SUCCESS",), 1), ((), ("FAILURE",), 0), (("DSN",), ("SUCCESS",), 0),
+])  # fmt: skip
+async def test_news_of_success_are_ours_to_tell_where_the_server_tells_none(
+    bench: Bench, offered: tuple[str, ...], notify: tuple[str, ...], told: int
+) -> None:
+    """RFC 3461 §5.2.2: "relayed", as for what goes through the outbox."""
+    bench.server.extensions = offered
+    said, _ = await Way(bench, CLEAN).say(to=RcptTo("b@there.example", notify))
+    assert said[-1].code == 250
+    await bench.store.write(lambda _tx: None)  # behind what nobody waits for
+    with bench.store.read() as tx:
+        found = rows.page(tx, rows.Filter())
+    assert [row.reason for row in found] == [Why.REPORT] * told
+
+
+async def test_what_was_given_back_while_the_client_was_silent_is_asked_for_again(bench: Bench) -> None:
+    """Between two recipients, and before the dot; a recipient that is refused only then defers all."""
+    way, account = Way(bench, CLEAN), bench.account
+    upstream = bench.pool.transaction(bench.server.route())
+    now = clock.now()
+    transaction = Transaction(ids.message_id(now), account, MailFrom("a@acme.example"), now, upstream)
+    for name in ("b", "c", "d"):
+        to = RcptTo(f"{name}@there.example")
+        assert (await way.forwarder.rcpt(transaction, to)).code == 250
+        transaction.recipients.append(to)
+        if name != "d":
+            transaction.replay = True
+            await upstream.abandon()
+            await until(lambda: bench.pool.statistics()["servers"][bench.server.route().key]["busy"] == 0)
+    assert not transaction.replay
+    assert (await upstream.data([RAW])).code == 250
+    assert [line[9:10] for line in bench.server.messages[0].rcpts] == ["b", "c", "d"]
+    assert bench.server.violations == []

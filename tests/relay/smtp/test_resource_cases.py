@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from relay.smtp import reply as replies
-from relay.smtp import server
+from relay.smtp import server, wire
 from relay.smtp.session import Event
 from tests.relay.smtp.harness import SmallDoor
 
@@ -398,3 +398,18 @@ async def test_the_ehlo_answer(open_service: Service, service: Service) -> None:
         await client.expect("EHLO [192.0.2.1]", "250")
         assert "AUTH" not in await client.ask("EHLO [IPv6:2001:db8::1]")
         await client.expect("AUTH PLAIN", "502")
+
+
+async def test_a_client_that_falls_silent_in_a_message_keeps_nothing_scarce(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After MAIL or RCPT, not only in DATA: the door hears of it once for each silence, and it costs nothing."""
+    monkeypatch.setattr(wire, "SLOW_SECONDS", 0.05)
+    async with await service.client() as client:
+        await client.expect("NOOP", "250")
+        assert "slow" not in service.door.calls
+        await client.expect("MAIL FROM:<user@example.org>", "250")
+        await settled(lambda: service.door.calls.count("slow") == 1)
+        await client.expect("RCPT TO:<b@example.net>", "250")
+        await settled(lambda: service.door.calls.count("slow") == 2)
+        await client.expect("NOOP", "250")
