@@ -110,7 +110,9 @@ class Pipeline:
         raw = await asyncio.to_thread(content.read) if content.size > LARGE_BYTES else content.read()
         mail = Mail(self._envelope(session, transaction), raw)
         body_hash, message_id_hash = _digest(memoryview(raw)[mail.body_start :]), _message_id_hash(mail)
-        key = transaction.answer_key = self._answer_key(session, transaction, mail, message_id_hash, body_hash)
+        key = transaction.answer_key = self._answer_key(
+            session, transaction, mail, message_id_hash, body_hash
+        )
         if known := await self._first_answer(key, since):
             return known
         with self.under_way.begun(key, session) as told:

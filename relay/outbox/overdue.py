@@ -71,7 +71,9 @@ class Overdue:
             except Exception as error:  # noqa: BLE001 - a bug with one message stops no other's delivery
                 self.metrics.bug("outbox sweep", error)
                 later = micros(now + AGAIN)
-                await self.ledger.settle(row, next_us=row.next_us, deadline_us=later, last="a bug; see the log")
+                await self.ledger.settle(
+                    row, next_us=row.next_us, deadline_us=later, last="a bug; see the log"
+                )
         return bool(found)
 
     async def _handle(self, row: Row, now: datetime) -> None:

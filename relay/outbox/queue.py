@@ -161,7 +161,12 @@ class Outbox:
         row = self._row(parcel, State.WAITING, 0, timedelta(0))
         head = b"".join(parcel.pieces)[:HEAD_BYTES]
         told = self.reports.about(row, went, head, (bounce.Kind.SUCCESS,), now)
-        self.store.write_later(lambda tx: [rows.add(tx, report, body) for report, body in told])
+
+        def work(tx: Connection) -> None:
+            for report, body in told:
+                rows.add(tx, report, body)
+
+        self.store.write_later(work)
 
     def _row(self, parcel: Parcel, state: State, next_us: int, deadline: timedelta) -> Row:
         now = self.ledger.steady.now()

@@ -32,7 +32,7 @@ __all__ = [
 #: RFC 5321 §4.5.3.2.5: a block of the body must leave within this time.
 BLOCK_SECONDS = 180.0
 QUIT_SECONDS = 2.0
-#: From here on we are told of what has not left. Not 0: TLS transports compare by >=, and would tell of nothing.
+#: From here on we are told of what has not left; not 0, which TLS transports compare by >=.
 _UNSENT_BYTES = 1
 
 

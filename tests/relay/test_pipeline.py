@@ -94,7 +94,13 @@ class Way:
         bench.outbox.deliverer.rescreen = self.pipeline.rescreen
 
     async def say(
-        self, *, gone: float = 0.0, raw: bytes = RAW, gone_client: bool = False, to: RcptTo = TO, **server: Any
+        self,
+        *,
+        gone: float = 0.0,
+        raw: bytes = RAW,
+        gone_client: bool = False,
+        to: RcptTo = TO,
+        **server: Any,
     ) -> tuple[list[Reply], Transaction]:
         """Send RAW, its dot `gone` seconds ago; return the replies to RCPT and to the dot."""
         account = replace(self.bench.account, server=replace(self.bench.account.server, **server))

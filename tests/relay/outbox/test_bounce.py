@@ -191,7 +191,9 @@ def test_what_was_not_let_through_does_not_come_back() -> None:
 def test_long_addresses_stay_whole() -> None:
     """What comes back must be what was given (RFC 3461 §6.3), or nobody knows whom it is about."""
     address = f"{'b' * 64}@{'.'.join(['x' * 60] * 3)}.example"
-    person = Recipient(address, orcpt=f"rfc822;{'o' * 400}@x", fate=Fate.FAILED, status="5.1.1", reply="r" * 900)
+    person = Recipient(
+        address, orcpt=f"rfc822;{'o' * 400}@x", fate=Fate.FAILED, status="5.1.1", reply="r" * 900
+    )
     (raw,) = bounce.notify(subject(WaitingEnvelope(address, (person,))), Kind.FAILURE, (person,), NOW)
     assert f"Final-Recipient: rfc822; {address}\r\n".encode() in raw
     assert f"Original-Recipient: rfc822; {'o' * 400}@x\r\n".encode() in raw

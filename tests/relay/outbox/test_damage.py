@@ -113,9 +113,7 @@ async def test_a_bug_with_one_message_stops_no_notices(bench: Bench) -> None:
     sealed = bench.keyring.seal(envelope.PURPOSE, b'{"recipients": [], "of tomorrow": 1}', strange.encode())
     with bench.store.begin() as tx:
         tx.execute(
-            update(schema.outbox)
-            .where(schema.outbox.c.id == strange)
-            .values(envelope=sealed, deadline_us=1)
+            update(schema.outbox).where(schema.outbox.c.id == strange).values(envelope=sealed, deadline_us=1)
         )
     assert await bench.outbox.overdue.sweep()
     (row,) = waiting(bench)

@@ -96,7 +96,7 @@ except OSError:
 
 
 def test_du_22_a_piece_that_the_disk_takes_only_in_part_is_no_message(tmp_path: Path) -> None:
-    """The system writes what it can and reports no error: the next write would, but this piece is the last."""
+    """The system writes what it can and reports no error: the next write would, but there is none."""
     told = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True
     )

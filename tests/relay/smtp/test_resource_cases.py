@@ -403,7 +403,7 @@ async def test_the_ehlo_answer(open_service: Service, service: Service) -> None:
 async def test_a_client_that_falls_silent_in_a_message_keeps_nothing_scarce(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After MAIL or RCPT, not only in DATA: the door hears of it once for each silence, and it costs nothing."""
+    """After MAIL or RCPT, not only in DATA: the door hears of each silence once."""
     monkeypatch.setattr(wire, "SLOW_SECONDS", 0.05)
     async with await service.client() as client:
         await client.expect("NOOP", "250")
