@@ -13,6 +13,7 @@ from relay import clock
 from relay.commands import erasure, standings
 from relay.commands.context import (
     Context,
+    Group,
     audited,
     emit,
     fail,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _WEAK_PASSWORD_LENGTH = 10
 
 
-@click.group()
+@click.group(cls=Group)
 def account() -> None:
     """Accounts: the logins that send."""
 
@@ -244,7 +245,7 @@ def login_history(context: Context, login: str, limit: int, as_json: bool) -> No
     click.echo("\n".join(table(rows, ("at (UTC)", "from", "how", "result"))))
 
 
-@click.group()
+@click.group(cls=Group)
 def credential() -> None:
     """Passwords of accounts: a compromise blocks the credential, not the account."""
 

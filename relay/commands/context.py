@@ -30,7 +30,21 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 REFUSED, USAGE = 1, 2
+#: characters of a summary, more than any has
+_SENTENCE = 500
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?\+00:00")
+
+
+class Group(click.Group):
+    """Commands that belong together; its help says of each all of its first sentence."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, in lines as many as they need."""
+        found = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(_SENTENCE)) for name, command in found if command]
+            )
 
 
 class Context:
@@ -183,4 +197,5 @@ def show(data: Mapping[str, Any], as_json: bool) -> None:
         elif isinstance(value, list | tuple):
             click.echo(f"{key:<{width}}  {' '.join(map(str, value)) or '-'}")
         else:
-            click.echo(f"{key:<{width}}  {plain(str(value)) if value not in (None, '') else '-'}")
+            said = plain(str(value)) if value not in (None, "") else "-"
+            click.echo(f"{key:<{width}}  {said.replace(chr(10), chr(10) + ' ' * (width + 2))}")

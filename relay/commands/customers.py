@@ -10,6 +10,7 @@ from relay import clock
 from relay.commands import standings
 from relay.commands.context import (
     Context,
+    Group,
     audited,
     emit,
     json_option,
@@ -58,7 +59,7 @@ def _facts(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-@click.group()
+@click.group(cls=Group)
 def customer() -> None:
     """Customers: who pays, and which mail server is theirs."""
 
@@ -291,7 +292,7 @@ def _route(server: Server) -> str:
     return ", ".join(said)
 
 
-@click.group()
+@click.group(cls=Group)
 def server() -> None:
     """The customers' mail servers."""
 

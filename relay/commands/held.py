@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay import screens
-from relay.commands.context import Context, fail, json_option, pass_context, reporting_errors
+from relay.commands.context import Context, Group, fail, json_option, pass_context, reporting_errors
 from relay.commands.outbox import (
     all_option,
     chosen_groups,
@@ -52,6 +52,7 @@ def _teacher(context: Context, kind: str | None) -> Learn | None:
         except (ModelError, OSError) as error:
             fail(f"done, but nothing was learned: {error}")
             return
+        context.hand_over(*path.parent.glob(f"{path.name}*"))
         click.echo(
             f"learned as {kind}: {learned.new} new, {learned.corrected} corrected, {learned.known} known",
             err=True,
@@ -60,7 +61,7 @@ def _teacher(context: Context, kind: str | None) -> Learn | None:
     return learn
 
 
-@click.group()
+@click.group(cls=Group)
 def held() -> None:
     """Mail that waits for staff."""
 

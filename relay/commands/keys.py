@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from relay.commands.context import Context, audited, emit, json_option, pass_context, reporting_errors
+from relay.commands.context import Context, Group, audited, emit, json_option, pass_context, reporting_errors
 
 
-@click.group("keys")
+@click.group("keys", cls=Group)
 def keys() -> None:
     """The master keys: what seals mail at rest and tokens, and what hashes recipients."""
 

@@ -10,6 +10,7 @@ from policies.habits import abstains
 from relay import clock
 from relay.commands.context import (
     Context,
+    Group,
     audited,
     emit,
     fail,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from relay.store.campaigns import Campaign
 
 
-@click.group("campaigns")
+@click.group("campaigns", cls=Group)
 def campaigns_group() -> None:
     """Texts that people complained about or staff deleted as spam; mail like them is marked."""
 
@@ -75,7 +76,7 @@ def forget_campaigns(context: Context, fingerprints: tuple[str, ...]) -> None:
         fail(f"not known: {', '.join(unknown)}")
 
 
-@click.group("habits")
+@click.group("habits", cls=Group)
 def habits_group() -> None:
     """What was learned of an account: hours, volumes, networks, mail programs; no recipient, no word."""
 

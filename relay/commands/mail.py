@@ -13,6 +13,7 @@ import click
 from relay import clock, screens
 from relay.commands.context import (
     Context,
+    Group,
     content_of,
     emit,
     fail,
@@ -50,7 +51,7 @@ def _model(context: Context) -> Path:
     return path
 
 
-@click.group()
+@click.group(cls=Group)
 def learn() -> None:
     """Train the classifier from files or folders; a message learned as the other kind is corrected.
 

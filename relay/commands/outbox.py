@@ -15,6 +15,7 @@ from relay.clock import micros, moment
 from relay.commands.context import (
     REFUSED,
     Context,
+    Group,
     emit,
     fail,
     json_option,
@@ -33,7 +34,7 @@ from relay.store.outbox import Filter, Row, State
 from relay.values import parse_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from sqlalchemy import Connection
 
@@ -119,6 +120,11 @@ def _json(context: Context, tx: Connection, found: Sequence[Row]) -> list[dict[s
     ]
 
 
+#: what a list shows: of mail that staff decide about, and of mail that waits for a server
+_HELD = ("id", "login", "at", "ends", "recipients", "score", "rules")
+_WAITING = ("id", "state", "reason", "login", "at", "attempts", "recipients", "score", "last")
+
+
 def _next(row: Row) -> str | None:
     """Say when a message is tried next: now, at a time, or only when staff say so."""
     if row.state != State.WAITING:
@@ -134,9 +140,16 @@ def print_list(context: Context, state: str | None, limit: int, as_json: bool, g
         for item in found:
             emit(item)
         return
-    columns = ("id", "state", "reason", "login", "at", "attempts", "recipients", "score", "last")
+    columns = _HELD if state == State.HELD else _WAITING
+    for item in found:
+        item["rules"] = " ".join(item["rules"])
     cells = [tuple(str(item[column])[:60] for column in columns) for item in found]
     click.echo("\n".join(table(cells, columns)))
+
+
+def _hit(hit: Mapping[str, Any]) -> str:
+    """Say what a rule added and what it saw, as `explain` does."""
+    return f"{hit.get('score', 0.0):+.2f} {hit.get('rule')}: {hit.get('evidence', '')}"
 
 
 def print_one(context: Context, number: str, as_json: bool, reason: str = "") -> None:
@@ -150,7 +163,7 @@ def print_one(context: Context, number: str, as_json: bool, reason: str = "") ->
             hold.note_look(tx, deed_of(reason), row)
     envelope = WaitingEnvelope.unseal(context.keyring, row.id, row.envelope)
     facts["sender"] = envelope.sender
-    facts["hits"] = list(row.hits)
+    facts["hits"] = list(row.hits) if as_json else "\n".join(map(_hit, row.hits))
     people = [
         {
             "address": o.address if reason else f"…@{o.address.rpartition('@')[2]}",
@@ -159,7 +172,7 @@ def print_one(context: Context, number: str, as_json: bool, reason: str = "") ->
         for o in envelope.recipients
     ]  # fmt: skip
     facts["recipients"] = people if as_json else "\n".join(
-        f"{'' if not n else ' ' * 13}{o['address']}  {o['fate']}  {o['reply']}" for n, o in enumerate(people)
+        f"{o['address']}  {o['fate']}  {o['reply']}" for o in people
     )  # fmt: skip
     show(facts, as_json)
 
@@ -243,7 +256,7 @@ reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, 
 limit_option = click.option("--limit", default=200, show_default=True, help="At most so many.")
 
 
-@click.group()
+@click.group(cls=Group)
 def outbox() -> None:
     """Mail that waits for its server."""
 

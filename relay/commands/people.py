@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay import clock
-from relay.commands.context import Context, audited, emit, json_option, pass_context, reporting_errors, table
+from relay.commands.context import (
+    Context,
+    Group,
+    audited,
+    emit,
+    json_option,
+    pass_context,
+    reporting_errors,
+    table,
+)
 from relay.commands.standings import Span
 from relay.console.roles import CUSTOMERS, Role, Scope
 from relay.store import accounts, staff, tokens
@@ -20,7 +29,7 @@ if TYPE_CHECKING:
 _roles = click.Choice([str(role) for role in Role])
 
 
-@click.group("staff")
+@click.group("staff", cls=Group)
 def people() -> None:
     """People who log in to the console."""
 
@@ -117,7 +126,7 @@ def list_people(context: Context, as_json: bool) -> None:
 # --- tokens
 
 
-@click.group()
+@click.group(cls=Group)
 def token() -> None:
     """Tokens by which programs use the API."""
 

@@ -13,7 +13,7 @@ from policies import ladder as ladders
 from policies import transmission
 from policies.replay import replay as run
 from relay import building, clock
-from relay.commands.context import Context, emit, json_option, pass_context, reporting_errors
+from relay.commands.context import Context, Group, emit, json_option, pass_context, reporting_errors
 from relay.errors import ConfigError, Fault
 from relay.store import accounts, history, observed
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from relay.store.observed import Would
 
 
-@click.group()
+@click.group(cls=Group)
 def policy() -> None:
     """Why accounts are warned, slowed down and switched off."""
 

@@ -12,6 +12,7 @@ from relay import clock
 from relay.commands import unread
 from relay.commands.context import (
     Context,
+    Group,
     audited,
     content_of,
     emit,
@@ -35,7 +36,7 @@ _MOST_BYTES = 32 << 20
 _DETAILS = 100
 
 
-@click.group()
+@click.group(cls=Group)
 def feedback() -> None:
     """Complaints and bounces that came back."""
 
@@ -82,7 +83,7 @@ def import_reports(context: Context, paths: tuple[Path, ...], trusted: bool, as_
         fail(f"{missing} file{'s' * (missing != 1)} could not be read")
 
 
-@click.group()
+@click.group(cls=Group)
 def reporter() -> None:
     """Who may report, how it proves itself, and which recipient domains it speaks for."""
 
@@ -202,7 +203,7 @@ def remove_reporter(context: Context, domain: str) -> None:
     click.echo(f"reporter {domain} removed")
 
 
-@click.group()
+@click.group(cls=Group)
 def dkim() -> None:
     """DKIM keys of the customers' domains."""
 
@@ -274,7 +275,7 @@ def explain(context: Context, identifier: str, redacted: bool, as_json: bool) ->
         raise SystemExit(1)
 
 
-@click.group("audit")
+@click.group("audit", cls=Group)
 def audit_log() -> None:
     """The log of what staff did; each entry is chained to the one before."""
 

@@ -10,7 +10,7 @@ import click
 
 from relay import clock, screens
 from relay import config as configuration
-from relay.commands.context import Context, emit, json_option, pass_context, reporting_errors, table
+from relay.commands.context import Context, Group, emit, json_option, pass_context, reporting_errors, table
 from relay.errors import ConfigError, Fault
 from relay.store import accounts, audit, journal
 from screening.tuning.quality import Judged, quality, would_have_caught
@@ -30,7 +30,7 @@ _days = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Group)
 def rules() -> None:
     """The screening rules: what they look for, and how good they are."""
 

@@ -9,6 +9,7 @@ import click
 from relay import clock
 from relay.commands.context import (
     Context,
+    Group,
     audited,
     emit,
     json_option,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _customer = click.option("--customer", "customer_name", required=True, metavar="NAME", help="Whose mail.")
 
 
-@click.group("suppression")
+@click.group("suppression", cls=Group)
 def suppressions() -> None:
     """Recipients that are refused at RCPT: kept as keyed hashes, so ask about one address at a time."""
 

@@ -7,7 +7,7 @@ import getpass
 import click
 
 from relay import clock
-from relay.commands.context import Context, emit, json_option, pass_context, reporting_errors, table
+from relay.commands.context import Context, Group, emit, json_option, pass_context, reporting_errors, table
 from relay.feedback import unread
 from relay.feedback.intake import Intake
 from relay.feedback.steps import Said
@@ -54,7 +54,7 @@ def record_by_hand(
         click.echo(f"{outcome.attributed_to}: {kind} {counted}: {outcome.why}")
 
 
-@click.group("waiting")
+@click.group("waiting", cls=Group)
 def waiting() -> None:
     """Reports that nobody could parse: they are kept, sealed, until you decide."""
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from relay.config import OutboxConfig
     from relay.outbox.report import Reports
 
 
@@ -138,6 +139,8 @@ class Waiting:
     row: Row
     login: str
     customer: str
+    #: when it is given up, or was held for long enough; the row's own deadline may be that of a notice before
+    ends_at: datetime
 
     @property
     def at(self) -> datetime:
@@ -149,16 +152,20 @@ class Waiting:
         """Return when it is tried next; None: at once."""
         return None if self.row.next_us == rows.URGENT else moment(self.row.next_us)
 
-    @property
-    def ends_at(self) -> datetime:
-        """Return when it is given up, or its sender is told of the delay."""
-        return moment(self.row.deadline_us)
 
-
-def _named(tx: Connection, found: Sequence[Row]) -> list[Waiting]:
+def _named(tx: Connection, found: Sequence[Row], settings: OutboxConfig) -> list[Waiting]:
     logins = accounts.logins(tx, {row.account_id for row in found})
     customers = {one.id: one.name for one in accounts.customers(tx)}
-    return [Waiting(row, logins.get(row.account_id, ""), customers.get(row.customer_id, "")) for row in found]
+    held_for = timedelta(days=settings.hold_days)
+    return [
+        Waiting(
+            row,
+            logins.get(row.account_id, ""),
+            customers.get(row.customer_id, ""),
+            moment(row.at_us) + (held_for if row.state == State.HELD else settings.lifetime),
+        )
+        for row in found
+    ]
 
 
 # --- lists
@@ -175,7 +182,9 @@ async def _list_page(
             wanted = narrowed.filter(tx, shelf, now)
         except NotFound:  # half a login is typed
             return []
-        return _named(tx, [visitor.sees(row) for row in rows.page(tx, wanted, cursor, LIMIT)])
+        return _named(
+            tx, [visitor.sees(row) for row in rows.page(tx, wanted, cursor, LIMIT)], desk.config.outbox
+        )
 
     found = await desk.store.query(work)
     return render(
@@ -329,7 +338,7 @@ async def _one_page(
         row = rows.get(tx, number)
         if row is None:
             raise NotFound(number)
-        return _named(tx, [visitor.sees(row)])[0]
+        return _named(tx, [visitor.sees(row)], desk.config.outbox)[0]
 
     one = await desk.store.query(work)
     shelf = "held" if one.row.state == State.HELD else "outbox"

@@ -40,6 +40,16 @@ def test_the_held_list_tells_why_but_not_what_or_to_whom(world: World) -> None:
     assert "Nothing waits." in client.get("/outbox").text
 
 
+@pytest.mark.parametrize(("state", "page", "days"), [("held", "/held", 7), ("waiting", "/outbox", 5)])
+def test_the_end_is_that_of_the_message_not_of_a_notice_before(
+    world: World, state: str, page: str, days: int
+) -> None:
+    number = world.waits(ANNA, state=state, deadline_us=micros(world.now + timedelta(hours=3)))
+    client = world.at_desk("viewer")
+    for path in (page, f"/waiting/{number}"):
+        assert f">in {days} d</time>" in client.get(path).text
+
+
 @pytest.mark.parametrize(
     ("query", "found"),
     [
