@@ -33,7 +33,8 @@ def backup(context: Context, folder: Path) -> None:
     )
     if faults := copies.check(folder, context.keyring):
         fail("\n".join(faults))
-    click.echo(f"{len(manifest['files'])} file(s) in {folder}, checked. {manifest['notice']}")
+    number = len(manifest["files"])
+    click.echo(f"{number} file{'s' * (number != 1)} in {folder}, checked. {manifest['notice']}")
 
 
 @click.command("restore")

@@ -105,3 +105,15 @@ def test_drift_compares_the_journal_with_the_training(folder: Path) -> None:
     assert (row["messages"], row["known"]) == (5, None)
     assert 0 < row["unsure_in_training"] < 0.1
     assert "say nothing" in row["says"]
+
+
+def test_the_rule_of_the_guide_is_one(tmp_path: Path) -> None:
+    guide = Path(__file__).parents[3] / "deploy/docs/tuning.md"
+    folder = tmp_path / "relay"
+    assert CliRunner().invoke(main, ["init", str(folder), "--json"]).exit_code == 0
+    (folder / "rules.toml").write_text(guide.read_text().split("```toml\n")[1].split("```")[0])
+    file = folder / "gatepost.toml"
+    file.write_text(file.read_text().replace("# rules = []", 'rules = ["rules.toml"]'))
+    tested = CliRunner().invoke(main, ["-c", str(file), "rules", "test"])
+    assert tested.exit_code == 0, tested.output
+    assert "casino_spins" in CliRunner().invoke(main, ["-c", str(file), "rules", "list"]).output
