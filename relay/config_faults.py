@@ -29,6 +29,7 @@ _ALLOWED = {
     "greater_than_equal": "must be at least {ge:g}",
     "less_than_equal": "must be at most {le:g}",
     "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
     "tuple_type": "must be a list in square brackets",
     "too_short": "must hold at least {min_length}",
     "path_type": "must be a path in quotes",
@@ -78,7 +79,7 @@ def _is_branch(part: str | int) -> bool:
     """Tell whether pydantic put the name of a union's branch into the location."""
     return isinstance(part, str) and (
         part.startswith(("function-", "literal[", "constrained-", "lax-or-"))
-        or part in ("int", "str", "path")
+        or part in ("int", "str", "path", "[key]")
     )
 
 

@@ -17,16 +17,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from relay import building, clock, premises, scanning
+from relay import building, clock
 from relay import config as configuration
+from relay.commands import advice
 from relay.commands.context import Context, emit, fail, json_option, pass_context, reporting_errors
 from relay.commands.example import commented
 from relay.errors import ConfigError
 from relay.keyring import Keyring
-from relay.model import Tls
 from relay.signing import dkim
 from relay.smtp.board import Board
-from relay.store import accounts, emergency, staff
+from relay.store import emergency, staff
 from relay.store.engine import Store
 from relay.values import HOSTNAME
 
@@ -145,15 +145,13 @@ def check(context: Context) -> None:
         fail(f"{len(error.faults)} fault{'s' * (len(error.faults) != 1)}")
     for line in building.cautions(context.config):
         click.echo(f"caution, {line}")
-    certificate = context.config.path(context.config.tls.certificate)
-    if premises.self_signed(certificate):
-        click.echo(f"caution, {certificate} is signed by itself: mail clients will warn")
+    for line in advice.of_files(context.config):
+        click.echo(f"caution, {line}")
     for line in building.disclosures(context.config):
         click.echo(f"leaves this machine, {line}")
     with context.read() as tx:
-        for server in accounts.servers(tx):
-            if server.tls is Tls.NONE and any(scanning.leaves(host) for host in server.hosts):
-                click.echo(f"caution, mail goes to server {server.name} in clear text (--tls none)")
+        for line in advice.of_customers(context.config, tx):
+            click.echo(f"caution, {line}")
         for one in emergency.switched_on(tx, clock.now()):
             click.echo(
                 f"{one.name} is on until {one.until:%Y-%m-%d %H:%M} UTC, by {one.set_by}: {one.reason}"

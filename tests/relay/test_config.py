@@ -100,6 +100,7 @@ SLIPS = {
     '[screening]\ndeadline = "90s"': "screening: .* deadline must be at most 35s",
     '[feedback]\naddresses = ["fbl"]': "feedback.addresses.0: 'fbl': must be a mail address such as",
     '[console]\nurl = "console"': "console.url: 'console': must be an address such as https://",
+    '[rates.by_class.persn]\nmessages = "1/1h"': "rates.by_class.persn: 'persn': must be 'person', 'app'",
     'hostname = "not a host"': "hostname: 'not a host': must be a host name such as",
 }
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from relay.cli import main
 
@@ -221,3 +225,49 @@ def test_what_root_makes_belongs_to_the_daemon(folder: Path) -> None:
     assert ask(folder, "learn", "ham", str(folder / "ham.eml"))[0] == 0
     assert ask(folder, "keys", "rotate")[0] == 0
     assert {path.stat().st_uid for path in folder.rglob("*")} == {65534}
+
+
+def _expired(folder: Path) -> None:
+    key = serialization.load_pem_private_key((folder / "keys/tls.key").read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "relay.example")])
+    built = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+        .serial_number(1).not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
+        .not_valid_after(datetime(2021, 1, 1, tzinfo=UTC)).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    (folder / "keys/tls.crt").write_bytes(built.public_bytes(serialization.Encoding.PEM))
+
+
+#: What keeps nothing from running and is found out too late: what is spoilt, and the caution.
+CAUTIONS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "keys open to all": (
+        lambda folder: (folder / "keys/master.keys").chmod(0o644),
+        "keys/master.keys can be read by every user of this machine: chmod 600",
+    ),
+    "an old certificate": (_expired, "tls.crt ended on 2021-01-01: mail clients will refuse it"),
+    "no secret": (
+        lambda folder: ask(folder, "customer", "add", "acme", "--server", "a.example:25", "--auth", "u:none"),
+        "nothing can log in at server acme",
+    ),
+    "a customer misspelt": (
+        lambda folder: (
+            ask(folder, "customer", "add", "acme", "--server", "a.example:25"),
+            _swap("[returns]", '[returns]\ncustomers = ["acne"]')(folder),
+        ),
+        "returns.customers: there is no customer acne (did you mean acme?)",
+    ),
+    "no texts": (
+        _swap("[notices]", '[notices]\ntemplates = "texts"'),
+        "notices.templates: there is no folder texts: the shipped texts are sent",
+    ),
+}
+
+
+@pytest.mark.parametrize("caution", CAUTIONS)
+def test_check_warns_of_what_is_found_out_too_late(folder: Path, caution: str) -> None:
+    spoil, says = CAUTIONS[caution]
+    assert says not in ask(folder, "check")[1]
+    spoil(folder)
+    code, output = ask(folder, "check")
+    assert (code, says in output) == (0, True), output
