@@ -48,13 +48,15 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 DRAIN_SECONDS = 15.0
-#: Messages leased for one server beyond those that it has room for.
+#: Messages leased for one server beyond those that it has room for, while few are leased in all.
 AHEAD = 20
+AHEAD_WHILE = 50
 LARGE_BYTES = 1 << 20
 #: A sender's standing is this old at most; so many senders are remembered.
 SENDER_SECONDS = 0.5
 SENDERS = 10_000
-LARGE_AT_ONCE = 3
+#: Large messages in memory at once, one for each server.
+LARGE_AT_ONCE = 4
 #: How often a message whose sender may not send is looked at, besides at each change of its standing.
 STANDING_PAUSE = timedelta(minutes=15)
 #: Between two messages of a throttled sender.
@@ -100,6 +102,7 @@ class Deliverer:
         self._accounts: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         self._senders: dict[tuple[int, int], tuple[float, tuple[Account, Server]]] = {}
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._large_of: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     # --- the loops
 
@@ -163,7 +166,8 @@ class Deliverer:
             if room <= 0 or self.leases.ready(due.server_id):
                 return started
             # where one message after the other leaves, the next few are leased, and read, in the same breath
-            ahead = AHEAD if due.server_id in self._many and not only_urgent else 0
+            plenty = due.server_id in self._many and self.leases.held < AHEAD_WHILE
+            ahead = AHEAD if plenty and not only_urgent else 0
             found = await self.leases.claim(due.server_id, room + ahead, urgent_only=only_urgent)
             if len(found) < room:
                 self._many.discard(due.server_id)
@@ -259,7 +263,7 @@ class Deliverer:
             if await self._waits_for_standing(row, account):
                 return
         if row.size > LARGE_BYTES:
-            async with self._large:
+            async with self._large_of.setdefault(row.server_id, asyncio.Lock()), self._large:
                 await self._try(leased, envelope, account, server)
         else:
             await self._try(leased, envelope, account, server)

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 #: A dead worker's messages come back after this long; a living one renews three times as often.
 LEASE = timedelta(seconds=60)
-#: Messages leased at once in all.
-AT_ONCE = 50
+#: Messages leased at once in all. Each may wait ten minutes for a server that does not answer its dot, and
+#: fifty such servers, at five messages each, must not stop the mail of all others.
+AT_ONCE = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ class Leases:
         found = await self._store.write(partial(_lease, server_id=server_id, wanted=wanted))
         self._until.update((leased.row.id, ends) for leased in found)
         return found
+
+    @property
+    def held(self) -> int:
+        """Return how many messages are leased."""
+        return len(self._until)
 
     def put(self, server_id: int, found: Sequence[Leased]) -> None:
         """Keep leased messages until their server has room."""

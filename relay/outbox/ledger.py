@@ -179,7 +179,13 @@ class Ledger:
             while self._ends:
                 ends, self._ends = self._ends, []
                 ended = [row for row, _ in ends]
-                gone = await self._written(partial(rows.finish_all, ended=ended))
+                try:
+                    gone = await self._written(partial(rows.finish_all, ended=ended))
+                except Exception as error:  # noqa: BLE001 - theirs to tell, who wait for it
+                    for _, done in ends:
+                        if not done.done():
+                            done.set_exception(error)
+                    continue
                 for row, done in ends:
                     if not done.done():
                         done.set_result(row.id in gone)

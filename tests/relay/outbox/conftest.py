@@ -105,13 +105,13 @@ def store(url: str, tmp_path: Path) -> Iterator[Store]:
     store.close()
 
 
-def add_account(store: Store) -> Account:
+def add_account(store: Store, customer: str = "acme") -> Account:
     with store.begin() as tx:
         now = clock.now()
         accounts.add_customer(
             tx,
             now,
-            "acme",
+            customer,
             hosts=("127.0.0.1:25",),
             tls=Tls.NONE,
             auth=UpstreamAuth.NONE,
@@ -122,7 +122,7 @@ def add_account(store: Store) -> Account:
             parent=None,
         )
         return accounts.add_account(
-            tx, now, "a@acme.example", customer="acme", password_hash="", fingerprint=b"f"
+            tx, now, f"a@{customer}.example", customer=customer, password_hash="", fingerprint=b"f"
         )
 
 

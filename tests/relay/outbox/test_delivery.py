@@ -19,8 +19,8 @@ from relay.store import changes, journal, paces, schema
 from relay.store import outbox as rows
 from relay.upstream.errors import Unreachable
 from relay.upstream.reply import UpstreamReply
-from tests.relay.outbox.conftest import BODY, LARGE, Bench, build, switch, waiting
-from tests.relay.upstream.fake import DROP, until
+from tests.relay.outbox.conftest import BODY, LARGE, Bench, add_account, build, switch, waiting
+from tests.relay.upstream.fake import DROP, SILENT, FakeServer, until
 
 
 async def tried(bench: Bench, times: int) -> None:
@@ -321,3 +321,26 @@ async def test_recipients_that_the_server_does_not_know_are_counted_as_at_rcpt(b
         counts = journal.counts(tx, bench.account.id, ("unknown_recipients", "attempts"), hour_ago)
     assert [(bytes(one["recipient_hash"]), one["permanent"]) for one in found] == [(hashed, True)]
     assert counts == {"unknown_recipients": 1, "attempts": 0}
+
+
+@pytest.mark.parametrize(("body", "customers"), [(BODY, 12), (LARGE * 8, 3)], ids=["small", "large"])
+async def test_servers_that_never_answer_the_dot_stop_no_other_customers_mail(
+    bench: Bench, body: bytes, customers: int
+) -> None:
+    """Each of their messages takes ten minutes, and they have many."""
+    others = [add_account(bench.store, f"customer{n}") for n in range(customers)]
+    bench.server.extensions = ("PIPELINING",)
+    hanging = FakeServer(extensions=("PIPELINING",), answers={"DOT": SILENT})
+    async with hanging.running():
+        alive = bench.account.server.id
+        bench.outbox.deliverer.routes = lambda server: (
+            bench.server if server.id == alive else hanging
+        ).route(key=f"server {server.id}")
+        for account in others:
+            for _ in range(6):
+                await bench.outbox.accept(replace(bench.parcel(body), account=account))
+        async with bench.running():
+            await until(lambda: hanging.bodies >= customers)
+            await bench.outbox.accept(bench.parcel(body))
+            await until(lambda: bench.server.messages)
+            hanging.hang_up()
