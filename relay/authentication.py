@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections import OrderedDict
 from contextlib import suppress
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from relay.upstream.pool import Pool
 
 MOST_REMEMBERED = 100_000
+#: Mail clients give up at 60 s.
+ASK_SECONDS = 40.0
 #: AUTH not known, not now, no such way, TLS first: the server was not asked whether the password is right.
 NOT_ABOUT_THE_PASSWORD = (500, 502, 503, 504, 530, 538)
 
@@ -117,10 +120,12 @@ class Authentication:
         if self.remembered.holds(login, password, now):
             return True
         try:
-            answer = await self.pool.check_login(self.routes(server), login, password, client_ip)
-        except (Unreachable, Unroutable) as error:
-            self.metrics.emit(UpstreamFailed(server.name, str(error)))
-            raise Busy(str(error)) from error
+            async with asyncio.timeout(ASK_SECONDS):
+                answer = await self.pool.check_login(self.routes(server), login, password, client_ip)
+        except (Unreachable, Unroutable, TimeoutError) as error:
+            why = str(error) or "no answer to AUTH in time"
+            self.metrics.emit(UpstreamFailed(server.name, why))
+            raise Busy(why) from error
         if answer.temporary or answer.code in NOT_ABOUT_THE_PASSWORD:
             said = f"answered {answer.code} {answer.text} to AUTH"
             self.metrics.emit(UpstreamFailed(server.name, said))

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from policies.acceptance import Action
 from relay import clock
+from relay.answering import from_error, from_upstream
 from relay.errors import ConfigError, Deferred, Failed, StoreError
 from relay.events import UpstreamFailed
 from relay.model import Forward
 from relay.outbox.envelope import Recipient, WaitingEnvelope
 from relay.outbox.parcel import Parcel, Why
-from relay.outbox.spool import Full
 from relay.smtp import reply as replies
 from relay.store.answers import Answer
-from relay.upstream.errors import InDoubt, LoginRefused, Unverified
+from relay.upstream.errors import InDoubt, Unreachable
 from relay.upstream.reply import UpstreamReply
 
 if TYPE_CHECKING:
@@ -107,42 +106,6 @@ class Trouble:
     late: asyncio.Future[UpstreamReply] | None = None
 
 
-@lru_cache(maxsize=1024)
-def from_upstream(answer: UpstreamReply) -> Reply:
-    """Return the customer's server's answer as ours: its code, its status, its words (already sanitised).
-
-    Clients know 250 alone as a yes, and what is neither yes nor no (3xx) is not for them at all.
-    """
-    if answer.ok:
-        answer = UpstreamReply(250, answer.status, answer.text)
-    elif answer.code < 400:
-        return replies.UPSTREAM_SILENT
-    agrees = answer.status[:1] == str(answer.code // 100)
-    return replies.make(answer.code, answer.status.partition(".")[2] if agrees else "0.0", answer.text)
-
-
-def from_error(error: Exception) -> Reply:
-    """Return the reply to a client when its message neither went out nor waits."""
-    match error:
-        case InDoubt() | TimeoutError():
-            return replies.UPSTREAM_SILENT
-        case Unverified():
-            return replies.UPSTREAM_INSECURE
-        case LoginRefused():
-            return replies.UPSTREAM_LOGIN_REFUSED
-        case Full():
-            return replies.DISK_FULL
-        case StoreError() | ConfigError():
-            return replies.LOCAL_PROBLEM
-        case Failed():
-            status = getattr(error, "status", "5.0.0")
-            return replies.make(
-                554, status.partition(".")[2], "The receiving server cannot take this message"
-            )
-        case _:
-            return replies.UPSTREAM_UNREACHABLE
-
-
 class Forwarder:
     """Hands messages to customers' servers, or to the outbox; one for a process."""
 
@@ -163,7 +126,7 @@ class Forwarder:
             transaction.waits = Why.QUEUE
         if transaction.waits is None:
             try:
-                answer = await self._ask(transaction, to)
+                answer = await self._asked(transaction, to)
             except (Deferred, Failed, ConfigError) as error:
                 self._failed(transaction, error)
                 if not isinstance(error, Deferred) or not transaction.may_wait:
@@ -177,6 +140,16 @@ class Forwarder:
                 transaction.waits, transaction.note = Why.LATER, f"{answer.code} {answer.text}"
         declared = transaction.mail_from.size or 0
         return replies.RECIPIENT_OK if self.outbox.room_for(declared) else replies.DISK_FULL
+
+    async def _asked(self, transaction: Transaction, to: RcptTo) -> UpstreamReply:
+        """Ask for as long as the client listens; what comes later must not count for what it was told."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._ask(transaction, to)
+        except TimeoutError:
+            transaction.replay = True
+            await transaction.upstream.abandon()
+            raise Unreachable("no answer in time", "4.4.2") from None
 
     async def _ask(self, transaction: Transaction, to: RcptTo) -> UpstreamReply:
         if transaction.replay:

@@ -8,7 +8,8 @@ import pytest
 
 from policies.acceptance import Action
 from relay import clock
-from relay.forwarding import Forwarder, Stamped, from_upstream
+from relay.answering import from_upstream
+from relay.forwarding import Forwarder, Stamped
 from relay.upstream.errors import Unreachable
 from relay.upstream.reply import UpstreamReply
 

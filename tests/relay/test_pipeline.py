@@ -28,7 +28,7 @@ from relay.store.answers import Answer
 from screening import ruleset
 from screening.verdict import Hit, Verdict
 from tests.relay.outbox.conftest import Bench, bench, keyring, migrated_file, store
-from tests.relay.upstream.fake import until
+from tests.relay.upstream.fake import SILENT, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -361,3 +361,18 @@ async def test_what_was_given_back_while_the_client_was_silent_is_asked_for_agai
     assert (await upstream.data([RAW])).code == 250
     assert [line[9:10] for line in bench.server.messages[0].rcpts] == ["b", "c", "d"]
     assert bench.server.violations == []
+
+
+@pytest.mark.parametrize(("auth", "code"), [(UpstreamAuth.NONE, 250), (UpstreamAuth.PASSTHROUGH, 451)])
+@pytest.mark.parametrize("verb", ["GREETING", "RCPT"])
+async def test_a_server_that_says_nothing_does_not_cost_the_client_its_patience(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, verb: str, auth: UpstreamAuth, code: int
+) -> None:
+    """Before the dot too: mail clients give up at 60 s, and each step of a connection may take that long."""
+    monkeypatch.setattr(forwarding, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(forwarding, "LEAST_SECONDS", 0.0)
+    bench.server.answers[verb] = SILENT
+    (rcpt, dot), transaction = await Way(bench, CLEAN).say(auth=auth)
+    assert (rcpt.code, dot.code) == (code, code)
+    assert not bench.server.messages
+    assert transaction.upstream._connection is None
