@@ -99,7 +99,7 @@ class Pipeline:
         self.correspondents = Correspondents(store)
         self.conduct = Conduct(config, forwarder.metrics)
         self.familiar = Familiar(store, forwarder.metrics)
-        self.under_way = UnderWay()
+        self.under_way = UnderWay(forwarder.outbox.doubts, forwarder.unanswered)
         #: where a client is, as ISO 3166; "" where nobody knows
         self.country: Callable[[str], str] = lambda _address: ""
 

@@ -14,7 +14,6 @@ from relay.model import UpstreamAuth
 from relay.smtp import reply as replies
 from relay.smtp.auth import Busy
 from relay.store import logins
-from relay.store.answers import Answer
 from relay.store.recipients import Recipients, is_unknown
 from screening.rules.identity import sender_allowed
 
@@ -233,13 +232,8 @@ class SubmissionDoor:
         """Hear whether the client got the reply to its dot: it said something since, or it is gone."""
         notes = _notes(session)
         owed, notes.owed = notes.owed, {}
-        doubts = self.pipeline.forwarder.outbox.doubts
         for key, reply in owed.items():
-            self.pipeline.under_way.settled(key, session)
-            if heard and reply.ok:
-                doubts.forget(key)
-            elif reply.ok:
-                doubts.remember_later(key, Answer(reply.code, reply.text))
+            self.pipeline.under_way.settled(key, session, reply, heard=heard)
 
     async def abandon(self, session: Session) -> None:
         """Drop the open transaction."""

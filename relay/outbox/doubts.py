@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from relay.store import answers
 from relay.store.answers import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from relay.keyring import Keyring
     from relay.outbox.schedule import Steady
@@ -34,43 +35,6 @@ OVERLAP_US = 10_000_000
 #: An answer kept or forgotten so lately may not stand in the store yet; so many are known by heart.
 FRESH_SECONDS = 10.0
 FRESH = 10_000
-
-
-class UnderWay:
-    """First tries that this process has not answered yet, or whose client has said nothing since, by key.
-
-    A client that loses its connection comes back at once, while its first try may still be on its way: it
-    gets that one's answer. Of a client that is there, the same message again is another message.
-    """
-
-    def __init__(self) -> None:
-        self._tries: dict[bytes, tuple[Session, asyncio.Future[Reply]]] = {}
-
-    async def answer(self, key: bytes, until: float) -> Reply | None:
-        """Return the answer to a first try whose client is gone; `until` is when ours must be given."""
-        session, told = self._tries.get(key, (None, None))
-        if session is None or told is None or not session.gone:
-            return None
-        await asyncio.wait({told}, timeout=max(until - clock.monotonic(), 0.0))
-        return told.result() if told.done() else replies.UPSTREAM_SILENT
-
-    @contextmanager
-    def begun(self, key: bytes, session: Session) -> Iterator[asyncio.Future[Reply]]:
-        """Hold a try while it is decided about; what is given takes its answer."""
-        told: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        if key:
-            self._tries[key] = session, told
-        try:
-            yield told
-        finally:
-            if not told.done():
-                told.set_result(replies.LOCAL_PROBLEM)
-                self.settled(key, session)
-
-    def settled(self, key: bytes, session: Session) -> None:
-        """Forget a try: its client heard the answer, or that one is kept as one in doubt."""
-        if key in self._tries and self._tries[key][0] is session:
-            del self._tries[key]
 
 
 class Doubts:
@@ -133,13 +97,21 @@ class Doubts:
 
     async def expect(self, key: bytes) -> None:
         """Note, durably and for all processes, that the answer to a message told 451 may still come."""
-        await self.remember(key, Answer(451, "No answer yet; please try again later"))
+        await self.remember(key, answers.UNDER_WAY)
+
+    def expect_later(self, key: bytes) -> None:
+        """Note for all processes that the answer to a message is under way whose client is gone already."""
+        self.cast(key)
+        now = self.steady.now()
+        with suppress(StoreError):
+            self.store.write_later(lambda tx: answers.expect(tx, now, key))
 
     def remember_later(self, key: bytes, answer: Answer) -> None:
         """Keep an answer whose client is gone already; nobody waits for it."""
         self._know(key, answer)
         now = self.steady.now()
-        self.store.write_later(lambda tx: answers.remember(tx, now, key, answer))
+        with suppress(StoreError):  # this process knows
+            self.store.write_later(lambda tx: answers.remember(tx, now, key, answer))
 
     async def watch(self) -> None:
         """Learn four times a second of answers that other processes keep, until cancelled."""
@@ -164,4 +136,74 @@ class Doubts:
         if self._known is not None:
             del self._known[key]
         self._know(key, None)
-        self.store.write_later(lambda tx: answers.forget(tx, key))
+        with suppress(StoreError):  # it is kept for a day, then
+            self.store.write_later(lambda tx: answers.forget(tx, key))
+
+
+@dataclass(slots=True)
+class _Try:
+    """One message that is being decided about, or whose answer has not been heard yet."""
+
+    session: Session
+    told: asyncio.Future[Reply]
+    #: other processes know that its answer is under way
+    noted: bool = False
+
+
+class UnderWay:
+    """First tries that this process has not answered yet, or whose client has said nothing since, by key.
+
+    A client that loses its connection comes back at once, while its first try may still be on its way: it
+    gets that one's answer. Of a client that is there, the same message again is another message. Other
+    processes hear of a try as its client goes, and tell the second one to come later.
+    """
+
+    def __init__(self, doubts: Doubts, unanswered: Callable[[bytes], bool]) -> None:
+        self._doubts = doubts
+        #: whether an answer is awaited though the client was told 451
+        self._unanswered = unanswered
+        self._tries: dict[bytes, _Try] = {}
+
+    def __len__(self) -> int:
+        """Return how many there are: no more than sessions, but for messages sent without waiting."""
+        return len(self._tries)
+
+    async def answer(self, key: bytes, until: float) -> Reply | None:
+        """Return the answer to a first try whose client is gone; `until` is when ours must be given."""
+        first = self._tries.get(key)
+        if first is None or not first.session.gone:
+            return None
+        await asyncio.wait({first.told}, timeout=max(until - clock.monotonic(), 0.0))
+        return first.told.result() if first.told.done() else replies.UPSTREAM_SILENT
+
+    @contextmanager
+    def begun(self, key: bytes, session: Session) -> Iterator[asyncio.Future[Reply]]:
+        """Hold a try while it is decided about; what is given takes its answer."""
+        this = _Try(session, asyncio.get_running_loop().create_future())
+        if key:
+            self._tries[key] = this
+
+            def note() -> None:
+                this.noted = True
+                self._doubts.expect_later(key)
+
+            session.when_gone = note
+            if session.gone:
+                note()
+        try:
+            yield this.told
+        finally:
+            session.when_gone = None
+            if not this.told.done():
+                this.told.set_result(replies.LOCAL_PROBLEM)
+                self.settled(key, session, replies.LOCAL_PROBLEM, heard=False)
+
+    def settled(self, key: bytes, session: Session, reply: Reply, *, heard: bool) -> None:
+        """Forget a try whose client heard the answer; keep the answer where that is in doubt."""
+        this = self._tries.get(key)
+        if this is not None and this.session is session:
+            del self._tries[key]
+        if reply.ok and not heard:
+            self._doubts.remember_later(key, Answer(reply.code, reply.text))
+        elif reply.ok or (this is not None and this.noted and not self._unanswered(key)):
+            self._doubts.forget(key)

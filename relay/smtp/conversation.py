@@ -58,12 +58,12 @@ class Conversation(Wire):
 
     def eof_received(self) -> bool:
         """Note that the client says no more."""
-        self.client.gone = True
+        self.client.leaves()
         return super().eof_received()
 
     def connection_lost(self, error: Exception | None) -> None:
         """Note that the client is gone."""
-        self.client.gone = True
+        self.client.leaves()
         super().connection_lost(error)
 
     def admit(self) -> None:

@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from relay.smtp.content import Content
     from relay.smtp.grammar import MailFrom, RcptTo
     from relay.smtp.reply import Reply
@@ -27,8 +29,17 @@ class Session:
     login: str | None = None
     #: the client has closed the connection, or its half of it: what is answered now may not arrive
     gone: bool = False
+    #: what the door wants done at that moment
+    when_gone: Callable[[], None] | None = field(default=None, repr=False)
     #: the door's own notes on this session and its open transaction
     notes: Any = field(default=None, repr=False)
+
+    def leaves(self) -> None:
+        """Note that the client is gone; harmless twice."""
+        if not self.gone:
+            self.gone = True
+            if self.when_gone is not None:
+                self.when_gone()
 
 
 class Event(StrEnum):

@@ -31,6 +31,10 @@ class Answer:
     queue_id: str = ""
 
 
+#: stands for "the customer's server has not answered yet"
+UNDER_WAY = Answer(451, "No answer yet; please try again later")
+
+
 def remember(tx: Connection, now: datetime, key: bytes, answer: Answer) -> None:
     """Keep an answer for 24 hours; the newest one counts."""
     values = {
@@ -41,6 +45,12 @@ def remember(tx: Connection, now: datetime, key: bytes, answer: Answer) -> None:
     }
     if not tx.execute(update(_table).where(_table.c.key == key).values(values)).rowcount:
         tx.execute(insert(_table).values(key=key, **values))
+
+
+def expect(tx: Connection, now: datetime, key: bytes) -> None:
+    """Note that a first answer is under way; one that is kept already counts."""
+    if recall(tx, now, key) is None:
+        remember(tx, now, key, UNDER_WAY)
 
 
 def recall(tx: Connection, now: datetime, key: bytes) -> Answer | None:

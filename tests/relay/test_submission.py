@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from relay import clock
 from relay.outbox.doubts import UnderWay
 from relay.smtp import reply as replies
 from relay.smtp.session import Session
 from relay.submission import Notes, SubmissionDoor
 
 if TYPE_CHECKING:
+    from relay.outbox.doubts import Doubts
     from relay.pipeline import Pipeline
+    from relay.smtp.reply import Reply
     from relay.store.answers import Answer
 
 
@@ -23,6 +27,10 @@ class Memory:
     def __init__(self) -> None:
         self.kept: list[bytes] = []
         self.forgotten: list[bytes] = []
+        self.expected: list[bytes] = []
+
+    def expect_later(self, key: bytes) -> None:
+        self.expected.append(key)
 
     def remember_later(self, key: bytes, _answer: Answer) -> None:
         self.kept.append(key)
@@ -35,10 +43,8 @@ class Memory:
 def test_every_answer_of_a_client_that_does_not_wait_for_them_is_settled(*, heard: bool) -> None:
     """It sends the next message behind the dot of the first: two answers are on their way at once."""
     memory, door = Memory(), object.__new__(SubmissionDoor)
-    outbox = SimpleNamespace(doubts=memory)
-    door.pipeline = cast(
-        "Pipeline", SimpleNamespace(forwarder=SimpleNamespace(outbox=outbox), under_way=UnderWay())
-    )
+    under_way = UnderWay(cast("Doubts", memory), lambda _key: False)
+    door.pipeline = cast("Pipeline", SimpleNamespace(under_way=under_way))
     owed = {b"1": replies.DONE, b"2": replies.BUG, b"3": replies.DONE}
     session = Session("s", "submission", "192.0.2.7", notes=Notes(owed=owed))
     door.answered(session, heard=heard)
@@ -46,3 +52,41 @@ def test_every_answer_of_a_client_that_does_not_wait_for_them_is_settled(*, hear
     assert (memory.kept if heard else memory.forgotten) == []
     door.answered(session, heard=heard)
     assert len(memory.kept + memory.forgotten) == 2
+
+
+async def test_what_is_under_way_is_forgotten_however_it_ends() -> None:
+    """Answered, refused, broken by a bug, cancelled, or taken up by another session: nothing is left behind."""
+    memory = Memory()
+    under_way = UnderWay(cast("Doubts", memory), lambda _key: False)
+    sessions = [Session(f"s{n}", "submission", "192.0.2.7") for n in range(4)]
+    for session, reply in zip(sessions[:2], (replies.DONE, replies.BUG), strict=True):
+        with under_way.begun(b"k", session) as told:
+            told.set_result(reply)
+    assert len(under_way) == 1  # the newest counts
+    for session, reply in zip(sessions[:2], (replies.DONE, replies.BUG), strict=True):
+        under_way.settled(b"k", session, reply, heard=True)
+    for end in (RuntimeError, asyncio.CancelledError):
+        with pytest.raises(end), under_way.begun(b"k", sessions[2]):
+            raise end
+    with under_way.begun(b"", sessions[3]) as told:
+        told.set_result(replies.DONE)
+    assert len(under_way) == 0
+    assert all(session.when_gone is None for session in sessions)
+
+
+@pytest.mark.parametrize(("reply", "kept"), [(replies.DONE, True), (replies.BUG, False)])
+async def test_other_processes_hear_of_a_message_whose_client_has_gone(reply: Reply, *, kept: bool) -> None:
+    """And of its end: a refusal is no answer to keep, and the second try may be sent."""
+    memory = Memory()
+    under_way = UnderWay(cast("Doubts", memory), lambda _key: False)
+    session = Session("s", "submission", "192.0.2.7")
+    with under_way.begun(b"k", session) as told:
+        assert not memory.expected
+        session.leaves()
+        session.leaves()
+        assert memory.expected == [b"k"]
+        told.set_result(reply)
+    assert await under_way.answer(b"k", clock.monotonic()) == reply
+    under_way.settled(b"k", session, reply, heard=False)
+    assert (memory.kept, memory.forgotten) == (([b"k"], []) if kept else ([], [b"k"]))
+    assert await under_way.answer(b"k", clock.monotonic()) is None

@@ -9,13 +9,16 @@ import signal
 import smtplib
 import socket
 import subprocess
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.service.harness import Relay, until
 from tests.service.test_main_job import ALICE, BOB, message
+from tests.service.wire import Client, NextHop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +84,34 @@ def test_a_suspension_holds_in_every_worker_within_a_second(relay: Relay) -> Non
     until(lambda: not any(refused(client) for client in clients), seconds=15)
     for client in clients:
         client.quit()
+
+
+def test_a_second_try_in_another_worker_makes_no_second_copy(relay: Relay) -> None:
+    """The client loses its connection while its server still thinks, and comes back wherever it lands."""
+    hop, login = NextHop(), "carol@slow.example"
+    hop.up()
+    relay.run("customer", "add", "slow", "--server", f"127.0.0.1:{hop.port}")
+    relay.account(login, "slow")
+    hop.dot_seconds = 3.0
+    raw = f"From: {login}\r\nMessage-ID: <1@slow.example>\r\nSubject: hi\r\n\r\nhello\r\n".encode()
+
+    def again() -> bytes:
+        with Client(relay, login) as client:
+            return client.submit(login.encode(), BOB.encode(), raw)[:3]
+
+    first = Client(relay, login)
+    first.envelope(login.encode(), BOB.encode())
+    assert first.say(b"DATA").startswith(b"354")
+    first.send(raw + b".\r\n")
+    until(lambda: hop.dots)
+    first.reset()
+    time.sleep(0.75)  # a phone takes as long to find another network; then every process knows
+    with ThreadPoolExecutor(8) as many:
+        said = set(many.map(lambda _: again(), range(8)))
+    assert said <= {b"250", b"451"}
+    until(lambda: {again() for _ in range(6)} == {b"250"})
+    assert (hop.dots, len(hop.messages)) == (1, 1)
+    hop.down()
 
 
 def refused(client: smtplib.SMTP) -> bool:

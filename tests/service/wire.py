@@ -86,6 +86,8 @@ class NextHop:
                 match line[:4].upper():
                     case b"EHLO":
                         talk.sendall(b"".join(b"250-%s\r\n" % word for word in self.offers) + b"250 HELP\r\n")
+                    case b"MAIL" if mail:
+                        talk.sendall(b"503 5.5.1 nested MAIL\r\n")
                     case b"MAIL":
                         mail, rcpts = line.strip(), []
                         talk.sendall(b"250 2.1.0 ok\r\n")
@@ -95,10 +97,12 @@ class NextHop:
                         talk.sendall(b"354 go\r\n")
                         if not self._text(talk, reader, mail, rcpts):
                             return
+                        mail = b""
                     case b"QUIT":
                         talk.sendall(b"221 bye\r\n")
                         return
                     case _:
+                        mail = b"" if line[:4].upper() == b"RSET" else mail
                         talk.sendall(b"250 ok\r\n")
 
     def _rcpt(self, line: bytes, rcpts: list[bytes]) -> bytes:
