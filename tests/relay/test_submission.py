@@ -55,7 +55,7 @@ def test_every_answer_of_a_client_that_does_not_wait_for_them_is_settled(*, hear
 
 
 async def test_what_is_under_way_is_forgotten_however_it_ends() -> None:
-    """Answered, refused, broken by a bug, cancelled, or taken up by another session: nothing is left behind."""
+    """Answered, refused, broken by a bug, cancelled, taken up by another session: nothing is left behind."""
     memory = Memory()
     under_way = UnderWay(cast("Doubts", memory), lambda _key: False)
     sessions = [Session(f"s{n}", "submission", "192.0.2.7") for n in range(4)]
