@@ -265,7 +265,7 @@ class Forwarder:
                 await transaction.upstream.abandon()  # it hung before DATA
             return Trouble(Why.UNREACHABLE if late is None else Why.IN_DOUBT, error, late)
         except InDoubt as error:
-            return Trouble(Why.IN_DOUBT, error, error.late)
+            return Trouble(Why.IN_DOUBT, error)
         except (Deferred, Failed) as error:
             return Trouble(Why.UNREACHABLE, error)
 

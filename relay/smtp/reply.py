@@ -130,13 +130,11 @@ TOO_MANY_RECIPIENTS = Reply(
     452, "5.3", "Too many recipients in one message; send the rest in another message"
 )
 LOGIN_BUSY = Reply(454, "7.0", "Logins cannot be checked at the moment; please try again in a minute")
-TLS_UNAVAILABLE = Reply(454, "7.0", "TLS is not available at the moment; please try again later")
 
 # The command is wrong
 
 BAD_COMMAND = Reply(500, "5.2", "No such command")
 LINE_TOO_LONG = Reply(500, "5.2", "Line too long")
-NOT_ASCII = Reply(500, "5.2", "Commands are in ASCII; use SMTPUTF8 for other addresses")
 BAD_HELO = Reply(501, "5.4", "Say who you are: EHLO name.of.your.computer")
 NO_ARGUMENT = Reply(501, "5.4", "This command takes no argument")
 ARGUMENT_MISSING = Reply(501, "5.4", "This command needs an argument")
@@ -219,7 +217,6 @@ ACCOUNT_CLOSED = Reply(525, "7.13", "This account is closed; ask your provider")
 SENDER_NOT_YOURS = Reply(
     550, "7.1", "You may not send as this address; use your own, or ask your provider to allow it"
 )
-NO_EIGHT_BIT = Reply(554, "6.3", "Your mail server takes no 8-bit text; send the message as quoted-printable")
 
 #: by identity: the table's replies live as long as the process
 _WIRE = {id(reply): _encode(reply) for reply in tuple(globals().values()) if isinstance(reply, Reply)}

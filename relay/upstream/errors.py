@@ -4,7 +4,7 @@ Deferred
 ├─ Unreachable         nothing was decided: another server, or another time
 │  ├─ LoginRefused     our credential was refused (its reply is kept)
 │  └─ Unverified       TLS was asked for and could not be had or trusted; never clear text instead
-└─ InDoubt             the dot was sent and the answer is still out: `late` may bring it
+└─ InDoubt             the dot was sent, and no answer can come any more
 Failed
 └─ Unroutable          the name will never lead to a server (RFC 7505, NXDOMAIN, a loop)
 """
@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 from relay.errors import Deferred, Failed
 
 if TYPE_CHECKING:
-    import asyncio
-
     from relay.upstream.reply import UpstreamReply
 
 
@@ -45,16 +43,9 @@ class LoginRefused(Unreachable):
 
 
 class InDoubt(Deferred):
-    """The whole message is out and no answer has come.
+    """The whole message is out, and the connection is gone: nobody will ever know its answer."""
 
-    `late` resolves to the answer, or to Unreachable when none will come; it is None when the
-    connection is already gone, so that nothing will ever be known.
-    """
-
-    def __init__(self, text: str, late: asyncio.Future[UpstreamReply] | None = None) -> None:
-        super().__init__(text)
-        self.status = "4.4.2"
-        self.late = late
+    status = "4.4.2"
 
 
 class Unroutable(Failed):

@@ -56,7 +56,7 @@ class Transaction:
         self._mail: UpstreamReply | None = None
         #: recipients that the server has taken
         self.accepted = 0
-        #: after a cancelled or impatient `data`: what resolves to the answer when it comes
+        #: after a cancelled `data`: what resolves to the answer when it comes
         self.late: asyncio.Future[UpstreamReply] | None = None
 
     @property
@@ -219,16 +219,13 @@ class Transaction:
             self._connection.usable = False
         return UpstreamReply(451, reply.status or "4.3.2", reply.text)
 
-    async def data(
-        self, pieces: Sequence[bytes], *, undotted: bool = False, patience: float | None = None
-    ) -> UpstreamReply:
+    async def data(self, pieces: Sequence[bytes], *, undotted: bool = False) -> UpstreamReply:
         """Send DATA, then the body, dot-stuffed, and the dot in one write; return the answer to it.
 
         `undotted`: all pieces but the first are known to be whole lines without a dot in front (`wire.body`).
 
-        Ends the transaction. Unreachable: nothing was decided. InDoubt: the whole message is out,
-        and the answer did not come within `patience` seconds (None: 10 minutes), or cannot come
-        any more. Cancelling the caller after the dot does not lose the answer: see `late`.
+        Ends the transaction. Unreachable: nothing was decided. InDoubt: the whole message is out, and the
+        answer cannot come any more. Cancelling the caller after the dot does not lose the answer: see `late`.
         """
         connection = self._open_connection()
         self._sending = True
@@ -251,7 +248,7 @@ class Transaction:
                 raise Unreachable(f"{connection.name}: answered {reply.code} to DATA", "4.5.0")
             self._give_back()
             return reply
-        return await self._dot(connection, refused, patience)
+        return await self._dot(connection, refused)
 
     def _unfit(
         self, connection: Connection, pieces: Sequence[bytes], *, undotted: bool
@@ -267,21 +264,14 @@ class Transaction:
         except wire.Unsendable as error:
             return error.reply
 
-    async def _dot(self, connection: Connection, lines: list[bytes], patience: float | None) -> UpstreamReply:
+    async def _dot(self, connection: Connection, lines: list[bytes]) -> UpstreamReply:
         try:
             future = connection.writelines(lines, DOT_SECONDS)
         except Lost as lost:
             self._discard()
             raise Unreachable(f"{connection.name}: {lost}", "4.4.2") from lost
         try:
-            if patience is None:
-                replies = await future
-            else:
-                async with asyncio.timeout(patience):
-                    replies = await future
-        except TimeoutError:
-            self.late = self._keep_waiting(connection, future)
-            raise InDoubt(f"{connection.name}: no answer to the dot yet", self.late) from None
+            replies = await future
         except asyncio.CancelledError:
             self.late = self._keep_waiting(connection, future)
             raise

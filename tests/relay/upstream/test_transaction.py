@@ -83,9 +83,8 @@ async def test_abandoning_resets_and_returns_the_connection(pool: Pool, server: 
 @pytest.mark.parametrize("act", [DROP, RESET])
 async def test_a_connection_lost_after_the_dot_is_in_doubt(pool: Pool, server: FakeServer, act: str) -> None:
     server.answers["DOT"] = [act]
-    with pytest.raises(InDoubt) as doubt:
+    with pytest.raises(InDoubt):
         await send(pool, server)
-    assert doubt.value.late is None
 
 
 async def test_a_connection_lost_before_the_dot_is_not_in_doubt(pool: Pool, server: FakeServer) -> None:
@@ -98,12 +97,13 @@ async def test_a_late_answer_is_still_heard(pool: Pool, server: FakeServer) -> N
     server.gate = asyncio.Event()
     transaction = pool.transaction(server.route())
     await transaction.mail_rcpt("a@acme.example", "b@there.example")
-    with pytest.raises(InDoubt) as doubt:
-        await transaction.data([BODY], patience=0.05)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await transaction.data([BODY])
     await transaction.abandon()
     server.gate.set()
-    assert doubt.value.late is not None
-    assert (await doubt.value.late).code == 250
+    assert transaction.late is not None
+    assert (await transaction.late).code == 250
     assert await send(pool, server) == 250
     assert server.connections == 1
 
