@@ -45,7 +45,12 @@ class Worker:
     number: int
     sockets: dict[str, socket.socket]
     process: asyncio.subprocess.Process | None = None
+    #: it has accepted, once at least
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    #: the process that runs now accepts; before that a SIGHUP would end it
+    accepts: bool = False
+    #: there was a SIGHUP while it started: it may have read the configuration before
+    reload_due: bool = False
 
 
 def edge_count(config: Config) -> int:
@@ -112,7 +117,8 @@ class Supervisor:
                 waits.cancel()
                 self._stopping.set()
             supervision.tell(supervision.STOPPING)
-            self._tell(signal.SIGTERM)
+            for worker in self._workers:
+                _signal(worker, signal.SIGTERM)
             await asyncio.wait(keepers, timeout=STOP_SECONDS)
             alive.cancel()
             for worker in self._workers:
@@ -127,23 +133,28 @@ class Supervisor:
     def _reload(self) -> None:
         """Let the workers read the configuration again; each says for itself whether it took it."""
         supervision.tell(supervision.reloading())
-        self._tell(signal.SIGHUP)
+        for worker in self._workers:
+            worker.reload_due = not worker.accepts
+            if worker.accepts:
+                _signal(worker, signal.SIGHUP)
         supervision.tell(supervision.READY)
 
     def _publish(self) -> None:
         scrape.publish_deaths(building.run_folder(self._config), self._deaths)
 
-    def _tell(self, number: signal.Signals) -> None:
-        for worker in self._workers:
-            if worker.process is not None and worker.process.returncode is None:
-                worker.process.send_signal(number)
-
     async def _keep(self, worker: Worker) -> None:
         """Run one worker again and again, with a growing pause while it dies young."""
         pause = FIRST_PAUSE_SECONDS
         while not self._stopping.is_set():
-            started = clock.monotonic()
-            await self._run_once(worker)
+            started, worker.process = clock.monotonic(), None
+            try:
+                await self._run_once(worker)
+            except OSError as error:  # no memory or no files for a process just now: the others go on
+                self._log.line(
+                    "error",
+                    {"event": "worker_not_started", "worker": _name(worker), "error": error.strerror or ""},
+                )
+            worker.accepts = False
             if self._stopping.is_set():
                 return
             lived = clock.monotonic() - started
@@ -151,9 +162,7 @@ class Supervisor:
             self._deaths += 1
             self._publish()
             code = worker.process.returncode if worker.process else None
-            self._log.line(
-                "error", {"event": "worker_died", "worker": f"{worker.role} {worker.number}", "code": code}
-            )
+            self._log.line("error", {"event": "worker_died", "worker": _name(worker), "code": code})
             try:
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
@@ -170,9 +179,24 @@ class Supervisor:
             pass_fds=(self._board, *sockets.values()),
         )  # fmt: skip
         assert worker.process.stdout is not None  # noqa: S101 - it is a pipe
+        if self._stopping.is_set():  # told while it was being started: nobody tells it again
+            _signal(worker, signal.SIGTERM)
         if await worker.process.stdout.readline():
             worker.ready.set()
+            worker.accepts = True
+            if worker.reload_due:
+                worker.reload_due = False
+                _signal(worker, signal.SIGHUP)
         await worker.process.wait()
+
+
+def _signal(worker: Worker, number: signal.Signals) -> None:
+    if worker.process is not None and worker.process.returncode is None:
+        worker.process.send_signal(number)
+
+
+def _name(worker: Worker) -> str:
+    return f"{worker.role} {worker.number}"
 
 
 def run(path: Path, config: Config) -> int:
