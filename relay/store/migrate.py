@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,21 +13,39 @@ from sqlalchemy import inspect, text
 
 from relay.errors import StoreError
 from relay.store import schema
-from relay.store.connect import create_private
+from relay.store.connect import LOCK_SECONDS, create_private
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sqlalchemy import Connection, Engine
 
 #: Any fixed number; every Gatepost that migrates this database takes the same lock.
 _LOCK = 4_037_202_611
+#: A large database takes minutes to migrate.
+PATIENCE_SECONDS = 600
 
 
 def upgrade(engine: Engine) -> None:
     """Run the migrations that are missing, in one transaction; StoreError if the database is newer."""
-    with engine.connect() as connection, connection.begin():
+    with engine.connect() as connection, _patient(connection), connection.begin():
         _lock(connection)
         if revision(connection) != schema.REVISION:
             _run(connection)
+
+
+@contextmanager
+def _patient(connection: Connection) -> Iterator[None]:
+    """Let SQLite wait for somebody else's migration, too; ordinary writes wait for `LOCK_SECONDS`."""
+    driver = connection.connection.dbapi_connection
+    if not isinstance(driver, sqlite3.Connection):
+        yield
+        return
+    driver.execute(f"PRAGMA busy_timeout={1000 * PATIENCE_SECONDS}")
+    try:
+        yield
+    finally:
+        driver.execute(f"PRAGMA busy_timeout={1000 * LOCK_SECONDS}")
 
 
 def create(connection: Connection) -> None:
@@ -40,6 +58,9 @@ def create(connection: Connection) -> None:
 
 def _lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
+        # the limits of ordinary work would end this one's wait, and its long statements
+        connection.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE_SECONDS}s'"))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
 

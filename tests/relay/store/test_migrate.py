@@ -13,6 +13,7 @@ from sqlalchemy import inspect, select, text
 
 from relay.errors import StoreError
 from relay.store import migrate, schema
+from relay.store.connect import LOCK_SECONDS
 from relay.store.engine import Store
 
 ROOT = Path(__file__).parents[3]
@@ -67,6 +68,19 @@ def test_many_processes_may_migrate_at_once(empty_url: str, tmp_path: Path) -> N
         store.close()
 
 
+def test_a_migration_waits_for_a_longer_one(empty_url: str, tmp_path: Path) -> None:
+    first, second = Store(empty_url, tmp_path), Store(empty_url, tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        with first.begin() as tx:
+            migrate.create(tx)
+            waiting = pool.submit(second.migrate)
+            with pytest.raises(TimeoutError):  # longer than an ordinary write waits for a lock
+                waiting.result(LOCK_SECONDS + 1)
+        waiting.result(30)
+    first.close()
+    second.close()
+
+
 def test_migrating_again_changes_nothing(store: Store) -> None:
     with store.begin() as tx:
         tx.execute(schema.counter.insert().values(name="mine", value=7))
@@ -104,6 +118,7 @@ def test_an_older_database_is_copied_before_it_is_changed(
 _SCRIPT = """
 import sys
 from pathlib import Path
+from relay.store.connect import LOCK_SECONDS
 from relay.store.engine import Store
 store = Store(sys.argv[1], Path(sys.argv[2]))
 print("go", flush=True)
