@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from relay.store.directory import Directory
 
 
+#: Replies that a client which never waits for one has not shown to have heard.
+MOST_OWED = 100
+
+
 @dataclass(slots=True)
 class Notes:
     """What the door remembers of a session."""
@@ -220,13 +224,21 @@ class SubmissionDoor:
         except (StoreError, ConfigError) as error:
             return self._local_problem(error)
         else:
-            if transaction.answer_key:
-                notes.owed[transaction.answer_key] = reply
+            self._owes(session, transaction.answer_key, reply)
             return reply
         finally:
             self.gate.ended(transaction)
             if not transaction.handed_over:
                 await transaction.upstream.abandon()
+
+    def _owes(self, session: Session, key: bytes, reply: Reply) -> None:
+        """Note a reply to a dot; of very many the first is taken as heard, for the client goes on and on."""
+        owed = _notes(session).owed
+        if key:
+            owed[key] = reply
+        if len(owed) > MOST_OWED:
+            first = next(iter(owed))
+            self.pipeline.under_way.settled(first, session, owed.pop(first), heard=True)
 
     def answered(self, session: Session, *, heard: bool) -> None:
         """Hear whether the client got the reply to its dot: it said something since, or it is gone."""

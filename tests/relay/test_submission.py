@@ -54,6 +54,18 @@ def test_every_answer_of_a_client_that_does_not_wait_for_them_is_settled(*, hear
     assert len(memory.kept + memory.forgotten) == 2
 
 
+def test_a_client_that_never_waits_for_an_answer_costs_no_memory() -> None:
+    memory, door = Memory(), object.__new__(SubmissionDoor)
+    door.pipeline = cast(
+        "Pipeline", SimpleNamespace(under_way=UnderWay(cast("Doubts", memory), lambda _key: False))
+    )
+    session = Session("s", "submission", "192.0.2.7")
+    for number in range(1000):
+        door._owes(session, str(number).encode(), replies.DONE)
+    assert len(session.notes.owed) == 100
+    assert len(memory.forgotten) == 900
+
+
 async def test_what_is_under_way_is_forgotten_however_it_ends() -> None:
     """Answered, refused, broken by a bug, cancelled, taken up by another session: nothing is left behind."""
     memory = Memory()
