@@ -58,6 +58,8 @@ class Connector:
     resolver: Resolver = field(default_factory=Resolver)
     addresses: Callable[[str], Awaitable[list[str]]] = system_addresses
     _contexts: dict[bool, ssl.SSLContext] = field(default_factory=dict)
+    #: look-ups under way, by name: the system's block a thread each, and there are few
+    _asked: dict[str, asyncio.Task[list[str]]] = field(default_factory=dict)
 
     async def open(self, route: Route, host: str, client: tuple[str, str]) -> Connection:
         """Return a connection, logged in and introduced, to the first address of `host` that answers.
@@ -135,9 +137,24 @@ class Connector:
         with suppress(ValueError):
             return [Place(name, str(ipaddress.ip_address(name)), port)]
         try:
-            return [Place(name, ip, port) for ip in await self.addresses(name)]
+            return [Place(name, ip, port) for ip in await self._look_up(name)]
         except (OSError, UnicodeError) as error:
             raise Unreachable(f"{name}: has no address", "4.4.3") from error
+
+    async def _look_up(self, name: str) -> list[str]:
+        """Ask once for all who want the same name now, so that one dead name takes no thread but one."""
+        asked = self._asked.get(name)
+        if asked is None:
+            asked = asyncio.ensure_future(self.addresses(name))
+            self._asked[name] = asked
+
+            def ended(done: asyncio.Task[list[str]]) -> None:
+                del self._asked[name]
+                if not done.cancelled():
+                    done.exception()  # who still waits has heard of it
+
+            asked.add_done_callback(ended)
+        return await asyncio.shield(asked)
 
     # the connection itself
 

@@ -6,6 +6,7 @@ import pytest
 
 from relay.model import Tls
 from relay.upstream.client import Unreachable
+from relay.upstream.connect import Connector
 from relay.upstream.pool import Pool
 from tests.relay.upstream.fake import FakeServer, until
 from tests.relay.upstream.test_transaction import send
@@ -86,3 +87,29 @@ async def test_an_answer_before_the_body_has_left_ends_the_connection(pool: Pool
     rest.set()
     listening.close()
     await listening.wait_closed()
+
+
+async def test_many_who_want_one_dead_name_take_one_thread() -> None:
+    """The system's look-ups block threads, which are few: one customer's name must not take them all."""
+    asked: list[str] = []
+    answered = asyncio.Event()
+
+    async def slow(name: str) -> list[str]:
+        asked.append(name)
+        await answered.wait()
+        if name == "dead.example":
+            raise OSError("no answer")
+        return ["127.0.0.1"]
+
+    connector = Connector("gate.example", 5.0, 5.0, addresses=slow)
+    route = FakeServer().route()
+    names = ["dead.example:25"] * 20 + ["good.example:25"] * 5
+    tasks = [asyncio.create_task(connector.places(route, name)) for name in names]
+    await until(lambda: len(asked) == 2)
+    tasks[0].cancel()  # who gives up does not end it for the others
+    answered.set()
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    assert asked == ["dead.example", "good.example"]
+    assert [type(one) for one in found[1:20]] == [Unreachable] * 19
+    assert [one[0].ip for one in found[20:] if isinstance(one, list)] == ["127.0.0.1"] * 5
+    assert not connector._asked
