@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 
 SEED = 20261122
 #: A schedule that missed a window goes on for at most so many more.
-KILLS, MOST = 14, 30
+KILLS, MOST = 10, 30
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
