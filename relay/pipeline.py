@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
 #: Beyond this the work of reading and signing leaves the event loop.
 LARGE_BYTES = 256 << 10
+CANNOT_BE_HELD = "It looks unusual, and cannot be held here to be checked. Is this wrong? Tell your provider"
 
 
 @dataclass(slots=True)
@@ -241,6 +242,9 @@ class Pipeline:
             return replies.LOOP_OF_TWO
         if decision.numbers.get("breach") == Enforce.WAIT:
             return replies.make(450, "7.1", f"{decision.reason} (message {transaction.id})")
+        if decision.action is Action.HOLD and not transaction.may_wait:
+            # released, it would be refused for want of a login, and so would be the news of that
+            return replies.make(550, "7.1", f"{CANNOT_BE_HELD} {transaction.id}")
         if decision.action is Action.REFUSE:
             code = 554 if "threshold" in decision.numbers else 550
             return replies.make(code, "7.1", self._refused(transaction.id, decision, verdict))

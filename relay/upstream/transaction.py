@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from relay.upstream import wire
 from relay.upstream.client import Lost
-from relay.upstream.errors import InDoubt, Unreachable
+from relay.upstream.errors import InDoubt, LoginRefused, Unreachable
 from relay.upstream.reply import UpstreamReply
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 #: RFC 5321 §4.5.3.2.4 and .6
 DATA_SECONDS = 120.0
 DOT_SECONDS = 600.0
+#: A server that wants a login, or TLS, that its route lacks: no word about the message (RFC 4954 §6).
+WANTS_LOGIN = (530, 538)
 
 
 class MailParameters(TypedDict, total=False):
@@ -177,6 +179,9 @@ class Transaction:
             except Lost as lost:
                 fault = str(lost)
             else:
+                if replies[0].code in WANTS_LOGIN:
+                    self._discard()
+                    raise LoginRefused(f"{connection.name}: answered {replies[0].code} to MAIL", replies[0])
                 if replies[0].code != 421 or not self._reused:
                     return [self._seen(reply) for reply in replies]
                 fault = "answered 421"

@@ -376,3 +376,12 @@ async def test_a_server_that_says_nothing_does_not_cost_the_client_its_patience(
     assert (rcpt.code, dot.code) == (code, code)
     assert not bench.server.messages
     assert transaction.upstream._connection is None
+
+
+@pytest.mark.parametrize(("auth", "code"), [(UpstreamAuth.NONE, 250), (UpstreamAuth.PASSTHROUGH, 550)])
+async def test_what_could_never_be_delivered_is_not_held(bench: Bench, auth: UpstreamAuth, code: int) -> None:
+    """Without a login of ours its server takes neither the message, once released, nor a report of it."""
+    said, _ = await Way(bench, Verdict((Hit("bad", 8.0, "words"),))).say(auth=auth)
+    assert said[-1].code == code
+    with bench.store.read() as tx:
+        assert [row.state for row in rows.page(tx, rows.Filter(state="held"))] == ["held"] * (code == 250)

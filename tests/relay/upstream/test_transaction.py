@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from relay.config import UpstreamConfig
-from relay.upstream.client import InDoubt, Unreachable
+from relay.upstream.client import InDoubt, LoginRefused, Unreachable
 from relay.upstream.pool import Pool
 from tests.relay.upstream.fake import DROP, RESET, SILENT, FakeServer, until
 
@@ -162,3 +162,14 @@ async def test_a_body_that_never_left_is_not_in_doubt(pool: Pool) -> None:
         with pytest.raises(Unreachable):
             await transaction.data([b"x" * 76 + b"\r\n"] * 400_000)
     assert stuck.is_set()
+
+
+@pytest.mark.parametrize("said", [b"530 5.7.0 Authentication required\r\n", b"538 5.7.11 TLS first\r\n"])
+async def test_a_server_that_wants_a_login_refuses_us_and_not_the_message(
+    pool: Pool, server: FakeServer, said: bytes
+) -> None:
+    """It is set up wrongly: mail waits until somebody mends that, instead of coming back."""
+    server.answers["MAIL"] = [said]
+    with pytest.raises(LoginRefused):
+        await send(pool, server)
+    assert await send(pool, server) == 250
