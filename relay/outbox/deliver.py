@@ -23,11 +23,11 @@ from relay.model import State as Standing
 from relay.outbox.attempt import Outcome, attempt
 from relay.outbox.envelope import Fate, WaitingEnvelope
 from relay.outbox.leases import Leases
-from relay.outbox.ledger import STAYS
+from relay.outbox.ledger import STAYS, waits_its_turn
 from relay.outbox.parcel import Screened, Why
 from relay.outbox.schedule import Servers
 from relay.outbox.spool import BodyLost
-from relay.store import accounts, paces
+from relay.store import accounts
 from relay.store import outbox as rows
 from relay.store.outbox import URGENT, Due, Row, State
 from relay.store.recipients import Gone, gone, is_unknown
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 1.0
 DRAIN_SECONDS = 15.0
+#: Who has not died of a message after so long does not die of it.
+SUSPECT_SECONDS = 30.0
 #: Messages leased for one server beyond those that it has room for, while few are leased in all.
 AHEAD = 20
 AHEAD_WHILE = 50
@@ -93,7 +95,8 @@ class Deliverer:
         self.possible_duplicates = 0
         self.leases = Leases(ledger)
         self._running: set[asyncio.Task[None]] = set()
-        self._suspect = False
+        #: the message that is handled alone, because a worker may have died of it
+        self._suspect = ""
         self._stopping = False
         #: servers that had more due mail than room
         self._many: set[int] = set()
@@ -193,8 +196,10 @@ class Deliverer:
         return started
 
     def _start(self, tasks: asyncio.TaskGroup, leased: Leased) -> None:
-        row, suspect = leased.row, leased.row.deaths > 0
-        self._suspect = self._suspect or suspect
+        row = leased.row
+        if row.deaths:
+            self._suspect = row.id
+            asyncio.get_running_loop().call_later(SUSPECT_SECONDS, self._acquit, row.id)
         self.servers.started(row.server_id)
         task = tasks.create_task(self._one(leased))
         self._running.add(task)
@@ -203,9 +208,7 @@ class Deliverer:
             self._running.discard(done)
             self.leases.drop(row)
             self.servers.ended(row.server_id)
-            if suspect:
-                self._suspect = False
-                self.ledger.wake.set()
+            self._acquit(row.id)
             if self._stopping:
                 return
             self._start_ready(tasks, row.server_id)
@@ -215,6 +218,12 @@ class Deliverer:
                 refill.add_done_callback(self._refills.discard)
 
         task.add_done_callback(ended)
+
+    def _acquit(self, number: str) -> None:
+        """Let the next suspect be handled: this one has ended, or only waits for its server."""
+        if self._suspect == number:
+            self._suspect = ""
+            self.ledger.wake.set()
 
     # --- one message
 
@@ -302,7 +311,7 @@ class Deliverer:
             return True
         if row.reason == Why.TURN:
             return False  # this is it
-        return await self.store.write(lambda tx: _waits_its_turn(tx, row, micros(now), pace_us))
+        return await self.store.write(lambda tx: waits_its_turn(tx, row, micros(now), pace_us))
 
     async def _try(self, leased: Leased, envelope: WaitingEnvelope, account: Account, server: Server) -> None:
         row, started = leased.row, clock.monotonic()
@@ -381,15 +390,6 @@ class Deliverer:
                 seconds=round(seconds, 3),
             )
         )
-
-
-def _waits_its_turn(tx: Connection, row: Row, now_us: int, pace_us: int) -> bool:
-    """Give a throttled sender's message its turn; False when that is now."""
-    turn_us = paces.reserve(tx, row.account_id, now_us, pace_us)
-    if turn_us <= now_us:
-        return False
-    rows.settle(tx, row, reason=Why.TURN, next_us=turn_us, last="sender throttled")
-    return True
 
 
 def _sender(tx: Connection, row: Row) -> tuple[Account, Server]:

@@ -21,6 +21,7 @@ from relay.outbox.parcel import Why
 from relay.outbox.schedule import Steady
 from relay.outbox.spool import BodyLost
 from relay.store import outbox as rows
+from relay.store import paces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -216,3 +217,12 @@ def _add(tx: Connection, told: Sequence[tuple[Row, bytes]]) -> bool:
 
 def _expired(one: Recipient) -> Recipient:
     return one.became(Fate.FAILED, "5.4.7", one.reply or "It could not be delivered in time")
+
+
+def waits_its_turn(tx: Connection, row: Row, now_us: int, pace_us: int) -> bool:
+    """Give a throttled sender's message its turn; False when that is now."""
+    turn_us = paces.reserve(tx, row.account_id, now_us, pace_us)
+    if turn_us <= now_us:
+        return False
+    rows.settle(tx, row, reason=Why.TURN, next_us=turn_us, last="sender throttled")
+    return True

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
 
 from relay import clock
 from relay.clock import micros
+from relay.outbox import deliver
 from relay.outbox.leases import Leases
 from relay.outbox.queue import Why
 from relay.store import outbox as rows
-from tests.relay.outbox.conftest import LARGE, Bench, build, waiting
-from tests.relay.upstream.fake import DROP, until
+from relay.store import schema
+from tests.relay.outbox.conftest import LARGE, Bench, add_account, build, waiting
+from tests.relay.upstream.fake import DROP, SILENT, FakeServer, until
 
 
 async def test_du_34_a_message_that_kills_its_worker_is_set_aside(bench: Bench) -> None:
@@ -113,3 +119,24 @@ async def test_two_outboxes_on_one_store_deliver_each_message_once(bench: Bench)
     assert sorted(message.data for message in bench.server.messages) == sorted(
         b"X: %d\r\n\r\n" % n for n in range(40)
     )
+
+
+async def test_a_suspect_that_waits_for_its_server_keeps_no_other_suspect_waiting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a crash all that was in hand is suspected; one server that hangs must not stop the rest of it."""
+    monkeypatch.setattr(deliver, "SUSPECT_SECONDS", 0.05)
+    other = add_account(bench.store, "hanging")
+    async with FakeServer(answers={"DOT": SILENT}).running() as hanging:
+        alive = bench.account.server.id
+        bench.outbox.deliverer.routes = lambda server: (
+            bench.server if server.id == alive else hanging
+        ).route(key=f"server {server.id}")
+        for _ in range(3):
+            await bench.outbox.accept(replace(bench.parcel(), account=other))
+        await bench.outbox.accept(bench.parcel())
+        with bench.store.begin() as tx:
+            tx.execute(update(schema.outbox).values(deaths=1))
+        async with bench.running():
+            await until(lambda: bench.server.messages)
+            hanging.hang_up()
