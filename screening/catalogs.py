@@ -12,6 +12,9 @@ START_BYTES = 64 * 1024
 _RAR4, _RAR5 = b"Rar!\x1a\x07\x00", b"Rar!\x1a\x07\x01\x00"
 _SECTOR = 2048
 _MOST_FOLDERS = 200
+#: What is read of any kind, files or not, before an archive counts as too large.
+_MOST_BLOCKS = 3 * MAX_ENTRIES
+_TOO_MANY = "an archive with too many files"
 
 
 class Unreadable(Exception):
@@ -38,7 +41,7 @@ def entries(data: bytes, kind: str) -> Iterator[Entry]:
             yield entry
     except (struct.error, IndexError) as error:
         raise Unreadable(f"a broken {kind} archive") from error
-    raise Unreadable("an archive with too many files")
+    raise Unreadable(_TOO_MANY)
 
 
 def _rar(data: bytes) -> Iterator[Entry]:
@@ -47,7 +50,9 @@ def _rar(data: bytes) -> Iterator[Entry]:
 
 def _rar4(data: bytes) -> Iterator[Entry]:
     position = len(_RAR4)
-    while position + 7 <= len(data):
+    for _ in range(_MOST_BLOCKS):
+        if position + 7 > len(data):
+            return
         kind, flags, size = struct.unpack_from("<BHH", data, position + 2)
         if kind == 0x73 and flags & 0x80:  # block headers are encrypted, names too
             yield Entry("", encrypted=True)
@@ -63,6 +68,7 @@ def _rar4(data: bytes) -> Iterator[Entry]:
             stored = data[after : after + min(packed, START_BYTES)] if method == 0x30 and not locked else b""
             yield Entry(name.decode("utf-8", "replace"), locked, stored)
         position += size + packed
+    raise Unreadable(_TOO_MANY)
 
 
 def _vint(data: bytes, position: int) -> tuple[int, int]:
@@ -78,7 +84,9 @@ def _vint(data: bytes, position: int) -> tuple[int, int]:
 
 def _rar5(data: bytes) -> Iterator[Entry]:
     position = len(_RAR5)
-    while position + 7 <= len(data):
+    for _ in range(_MOST_BLOCKS):
+        if position + 7 > len(data):
+            return
         size, start = _vint(data, position + 4)
         end = start + size
         kind, place = _vint(data, start)
@@ -93,6 +101,7 @@ def _rar5(data: bytes) -> Iterator[Entry]:
         if kind == 2:
             yield _rar5_file(data, place, (end - extra, end), packed)
         position = end + packed
+    raise Unreadable(_TOO_MANY)
 
 
 def _rar5_file(data: bytes, place: int, extra: tuple[int, int], packed: int) -> Entry:
@@ -125,8 +134,8 @@ def _cab(data: bytes) -> Iterator[Entry]:
         position = end + 1
 
 
-def _iso(data: bytes) -> Iterator[Entry]:
-    """Read the Joliet names where there are any, the short ones otherwise."""
+def _volume(data: bytes) -> tuple[bytes, str]:
+    """Return the description of a disk image that has the longest names, and their charset."""
     found: tuple[bytes, str] = (b"", "ascii")
     for sector in range(16, 32):
         volume = data[sector * _SECTOR : (sector + 1) * _SECTOR]
@@ -136,7 +145,12 @@ def _iso(data: bytes) -> Iterator[Entry]:
             found = volume, "ascii"
         elif volume[0] == 2 and volume[88:90] == b"%/":
             found = volume, "utf-16-be"
-    volume, charset = found
+    return found
+
+
+def _iso(data: bytes) -> Iterator[Entry]:
+    """Read the Joliet names where there are any, the short ones otherwise."""
+    volume, charset = _volume(data)
     if not volume:
         raise Unreadable("a disk image without a list of files")
     folders, seen = [struct.unpack_from("<I4xI", volume, 158)], set[int]()
@@ -148,6 +162,8 @@ def _iso(data: bytes) -> Iterator[Entry]:
         block = data[sector * _SECTOR : sector * _SECTOR + min(size, 1 << 20)]
         for name, begin, length, is_folder in _records(block):
             if is_folder:
+                if len(folders) > _MOST_BLOCKS:
+                    raise Unreadable(_TOO_MANY)
                 folders.append((begin, length))
                 continue
             start = data[begin * _SECTOR : begin * _SECTOR + min(length, START_BYTES)]

@@ -16,7 +16,9 @@ _COPY, _LZMA, _LZMA2, _AES = b"\0", b"\3\1\1", b"\x21", b"\6\xf1\7\1"
 #: reversible filters for code: they leave a file's first bytes alone
 _BRANCH = (b"\3\3\1\3", b"\4", b"\5", b"\6", b"\7", b"\x08", b"\x09", b"\x0a")
 _MOST = 100_000
-_HEADER_BYTES = 4 << 20
+HEADER_BYTES = 4 << 20
+#: What an attempt to unpack counts for, though it may yield nothing.
+_ATTEMPT_BYTES = 16 * 1024
 _DICTIONARY_BYTES = 64 << 20
 _BROKEN = "a broken 7z archive"
 
@@ -103,8 +105,9 @@ def _entries(data: bytes, room: int) -> tuple[list[Entry], int]:
     header = data[32 + offset : 32 + offset + size]
     if not size:
         return [], 0
-    if len(header) != size or size > _HEADER_BYTES:
+    if len(header) != size or size > HEADER_BYTES:
         raise Unreadable(_BROKEN)
+    used = 0
     for _ in range(4):
         reader = _Reader(header)
         if reader.byte() != _ENCODED:
@@ -114,8 +117,11 @@ def _entries(data: bytes, room: int) -> tuple[list[Entry], int]:
             raise Unreadable(_BROKEN)
         if streams.folders[0].encrypted:
             return [Entry("", encrypted=True)], 0
-        header = _unpacked(data, streams, 0, min(sum(streams.folders[0].sizes), _HEADER_BYTES))
-    return _files(data, _Reader(header), room)
+        most = min(sum(streams.folders[0].sizes), HEADER_BYTES)
+        header = _unpacked(streams.folders[0], _packed(data, streams), most)
+        used += len(header)
+    found, unpacked = _files(data, _Reader(header), room)
+    return found, used + unpacked
 
 
 def _files(data: bytes, reader: _Reader, room: int) -> tuple[list[Entry], int]:
@@ -144,11 +150,16 @@ def _joined(
 ) -> tuple[list[Entry], int]:
     """Give each name the bytes of its stream; names without a stream are folders or empty files."""
     starts: list[tuple[bool, bytes]] = []
-    used = 0
-    for number, folder in enumerate(streams.folders):
-        sizes = streams.files[number]
-        text = b"" if folder.encrypted else _unpacked(data, streams, number, min(room - used, sum(sizes)))
-        used += len(text)
+    used = before = 0
+    begin = 32 + streams.begin
+    for folder, sizes in zip(streams.folders, streams.files, strict=True):
+        text, most = b"", min(room - used, sum(sizes))
+        if most > 0 and not folder.encrypted:
+            packed = _packed(data, streams, before, begin)
+            text = _unpacked(folder, packed, most)
+            used += max(len(text) or len(packed), _ATTEMPT_BYTES)
+        begin += sum(streams.packed[before : before + folder.streams])
+        before += folder.streams
         place = 0
         for size in sizes:
             starts.append((folder.encrypted, text[place : place + min(size, START_BYTES)]))
@@ -194,6 +205,8 @@ def _unpack(reader: _Reader, found: _Streams) -> None:
     if reader.byte() != _FOLDER:
         raise Unreadable(_BROKEN)
     count = reader.count()
+    if count > MAX_ENTRIES:
+        raise Unreadable("an archive with too many files")
     if reader.byte():
         raise Unreadable(_BROKEN)
     found.folders = [_folder(reader) for _ in range(count)]
@@ -219,6 +232,8 @@ def _folder(reader: _Reader) -> _Folder:
     for _ in range(2 * (outputs - 1)):
         reader.number()
     folder.outputs, folder.streams = outputs, inputs - (outputs - 1)
+    if folder.streams < 0:
+        raise Unreadable(_BROKEN)
     if folder.streams > 1:
         for _ in range(folder.streams):
             reader.number()
@@ -247,12 +262,14 @@ def _substreams(reader: _Reader, found: _Streams) -> None:
         raise Unreadable(_BROKEN)
 
 
-def _unpacked(data: bytes, streams: _Streams, number: int, room: int) -> bytes:
+def _packed(data: bytes, streams: _Streams, number: int = 0, begin: int | None = None) -> bytes:
+    """Return the packed stream of that number, which begins at `begin` (if not given, the first's place)."""
+    begin = 32 + streams.begin if begin is None else begin
+    return data[begin : begin + (streams.packed[number] if number < len(streams.packed) else 0)]
+
+
+def _unpacked(folder: _Folder, packed: bytes, room: int) -> bytes:
     """Return at most `room` bytes of a folder, b"" where its methods are not LZMA or none at all."""
-    folder = streams.folders[number]
-    before = sum(one.streams for one in streams.folders[:number])
-    begin = 32 + streams.begin + sum(streams.packed[:before])
-    packed = data[begin : begin + (streams.packed[before] if before < len(streams.packed) else 0)]
     coders = [coder for coder in folder.coders if coder[0] not in _BRANCH]
     if len(coders) != 1 or room <= 0:
         return b""
