@@ -217,12 +217,16 @@ class Transaction:
         return replies[skip:]
 
     def _seen(self, reply: UpstreamReply) -> UpstreamReply:
-        """Note a 421: the server hangs up, and for our client that is an ordinary "later"."""
-        if reply.code != 421:
+        """Note that the server hangs up, or has lost its place: for our client both are an ordinary "later".
+
+        What we say is in order: 503 is about the dialogue, never about the message.
+        """
+        if reply.code not in (421, 503):
             return reply
         if self._connection is not None:
             self._connection.usable = False
-        return UpstreamReply(451, reply.status or "4.3.2", reply.text)
+        status = reply.status if reply.code == 421 and reply.status else "4.3.2"
+        return UpstreamReply(451, status, reply.text)
 
     async def data(self, pieces: Sequence[bytes], *, undotted: bool = False) -> UpstreamReply:
         """Send DATA, then the body, dot-stuffed, and the dot in one write; return the answer to it.

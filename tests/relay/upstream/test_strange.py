@@ -113,3 +113,17 @@ async def test_many_who_want_one_dead_name_take_one_thread() -> None:
     assert [type(one) for one in found[1:20]] == [Unreachable] * 19
     assert [one[0].ip for one in found[20:] if isinstance(one, list)] == ["127.0.0.1"] * 5
     assert not connector._asked
+
+
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "DOT"])
+async def test_a_server_that_has_lost_its_place_refuses_no_message(
+    pool: Pool, server: FakeServer, verb: str
+) -> None:
+    server.answers[verb] = [b"503 5.5.1 bad sequence of commands\r\n"]
+    transaction = pool.transaction(server.route())
+    _, rcpt = await transaction.mail_rcpt("a@acme.example", "b@there.example")
+    reply = rcpt if not rcpt.ok else await transaction.data([b"Subject: x\r\n\r\n"])
+    assert (reply.code, reply.status) == (451, "4.3.2")
+    await transaction.abandon()
+    assert await send(pool, server) == 250
+    assert server.connections == 2  # nobody knows what is answered next on the first
