@@ -63,6 +63,10 @@ class Remembered:
         while len(self._until) > MOST_REMEMBERED:
             self._until.popitem(last=False)
 
+    def forget(self, login: str, password: str) -> None:
+        """Ask about a pair again the next time."""
+        self._until.pop(self._digest(login, password), None)
+
 
 class Authentication:
     """Judges logins; one for a process. An unknown login costs the time of a wrong one and gets its words."""

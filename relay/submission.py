@@ -187,6 +187,10 @@ class SubmissionDoor:
         else:
             self.gate.refused(transaction)
             self._refused(transaction, "upstream", f"{reply.code} {reply.status}")
+        notes = _notes(session)
+        if reply is replies.UPSTREAM_LOGIN_REFUSED and notes.password:
+            self.authentication.remembered.forget(session.login or "", notes.password)
+            return replies.PASSWORD_CHANGED
         return reply
 
     def _foreign_sender(self, account: Account, now: datetime) -> Reply | None:

@@ -210,6 +210,11 @@ UPSTREAM_INSECURE = Reply(
     451, "7.5", "Your mail server cannot be reached securely; please tell your provider"
 )
 UPSTREAM_LOGIN_REFUSED = Reply(451, "7.0", "Your mail server refused our login; please tell your provider")
+PASSWORD_CHANGED = Reply(
+    451,
+    "7.8",
+    "Your mail server no longer takes this password; enter the new one in your mail program",
+)
 CREDENTIAL_BLOCKED = Reply(
     525, "7.13", "This password was blocked because it was misused; ask your provider for a new one"
 )

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from relay import clock
+from relay.authentication import Remembered
 from relay.outbox.doubts import UnderWay
 from relay.smtp import reply as replies
+from relay.smtp.grammar import RcptTo
 from relay.smtp.session import Session
 from relay.submission import Notes, SubmissionDoor
 
 if TYPE_CHECKING:
+    from relay.forwarding import Transaction
     from relay.outbox.doubts import Doubts
     from relay.pipeline import Pipeline
     from relay.smtp.reply import Reply
@@ -102,3 +106,30 @@ async def test_other_processes_hear_of_a_message_whose_client_has_gone(reply: Re
     under_way.settled(b"k", session, reply, heard=False)
     assert (memory.kept, memory.forgotten) == (([b"k"], []) if kept else ([], [b"k"]))
     assert await under_way.answer(b"k", clock.monotonic()) is None
+
+
+async def test_a_password_that_its_server_no_longer_takes_is_asked_about_again() -> None:
+    """It was good some minutes ago: the owner, not the provider, has to do something."""
+    remembered, door = Remembered(timedelta(minutes=5)), object.__new__(SubmissionDoor)
+    remembered.add("carol@acme.example", "old", 0.0)
+
+    async def nothing(*_: object) -> None:
+        return None
+
+    async def refused(*_: object) -> Reply:
+        return replies.UPSTREAM_LOGIN_REFUSED
+
+    door.__dict__.update(
+        authentication=SimpleNamespace(remembered=remembered),
+        gate=SimpleNamespace(admit=nothing, take=nothing, refused=lambda _transaction: None),
+        recipients=SimpleNamespace(suppressed=nothing, tried=lambda *_, **__: None),
+        pipeline=SimpleNamespace(
+            forwarder=SimpleNamespace(rcpt=refused), metrics=SimpleNamespace(emit=lambda _event: None)
+        ),
+    )
+    transaction = SimpleNamespace(account=SimpleNamespace(login="carol@acme.example"), recipients=[])
+    notes = Notes(password="old", transaction=cast("Transaction", transaction))
+    session = Session("s", "submission", "192.0.2.7", login="carol@acme.example", notes=notes)
+    assert remembered.holds("carol@acme.example", "old", 1.0)
+    assert await door.rcpt(session, RcptTo("b@there.example")) is replies.PASSWORD_CHANGED
+    assert not remembered.holds("carol@acme.example", "old", 1.0)
