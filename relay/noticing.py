@@ -43,6 +43,8 @@ POLL_SECONDS = 1.0
 CATCH_UP = timedelta(hours=1)
 #: a case may be committed so late
 _LATE = timedelta(seconds=10)
+#: cases that one transaction makes notices of: the writer is never held up
+_CASES = 100
 #: one notice by mail, connection and all
 _MAIL_SECONDS = 60.0
 
@@ -78,7 +80,10 @@ class Noticer:
         if not self.channels:
             return 0
         since = self._seen or now - CATCH_UP
-        await self._store.write(lambda tx: notices.derive(tx, since, now, self.channels))
+        cases = await self._store.query(lambda tx: notices.recent(tx, since))
+        for first in range(0, len(cases), _CASES):
+            some = cases[first : first + _CASES]
+            await self._store.write(partial(notices.derive, case_ids=some, now=now, channels=self.channels))
         self._seen = now - _LATE
         if self._purged is None or now - self._purged >= CATCH_UP:
             await self._store.write(lambda tx: notices.purge(tx, now - self._kept))

@@ -18,7 +18,7 @@ from relay.store.schema import decision as _decision
 from relay.store.schema import notice as _notice
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from sqlalchemy import Connection, RowMapping
 
@@ -43,15 +43,23 @@ class Due:
     notice: Notice
 
 
-def derive(tx: Connection, since: datetime, now: datetime, channels: Collection[Channel]) -> int:
-    """Make the notices of every case since a moment and return how many are new.
+def recent(tx: Connection, since: datetime) -> list[str]:
+    """Return the cases since a moment, however many, oldest first."""
+    statement = select(_decision.c.case_id).where(_decision.c.at_us >= micros(since))
+    return list(tx.execute(statement.order_by(_decision.c.at_us, _decision.c.case_id)).scalars())
+
+
+def derive(tx: Connection, case_ids: Iterable[str], now: datetime, channels: Collection[Channel]) -> int:
+    """Make the notices of cases and return how many are new; a case that was erased meanwhile has none.
 
     At most one for each subject, kind, hour and channel.
     """
     made = 0
-    recent = select(_decision.c.case_id).where(_decision.c.at_us >= micros(since)).order_by(_decision.c.at_us)
-    for case_id in tx.execute(recent.limit(1000)).scalars().all():
-        case = decisions.case(tx, case_id)
+    for case_id in case_ids:
+        try:
+            case = decisions.case(tx, case_id)
+        except NotFound:
+            continue
         kind = kind_of(case.from_state, case.to_state, case.evidence)
         if kind is None or case.evidence.get("mode") == Mode.OBSERVE:
             continue  # nothing that anybody feels

@@ -39,7 +39,7 @@ async def test_cf_07_fifty_subscribers_who_all_complain_are_few_of_many(scene: S
     [case] = scene.cases()
     assert case.step == "complaints_warn"
     with scene.store.begin() as tx:
-        notices.derive(tx, scene.now - timedelta(hours=1), scene.now, EVERYBODY)
+        notices.derive(tx, notices.recent(tx, scene.now - timedelta(hours=1)), scene.now, EVERYBODY)
         told = notices.due(tx, scene.now)
         seen = json.dumps(explain.redacted(explain.explain(tx, case.id)))
     assert {one.channel for one in told} == set(EVERYBODY), "the owner hears of it"
@@ -113,7 +113,7 @@ async def test_cf_14_a_burst_at_two_nodes_is_one_case_one_notice_each_and_one_en
     assert [case.to_state for case in scene.cases()] == [State.DEACTIVATED]
     for _ in range(2):
         with scene.store.begin() as tx:
-            notices.derive(tx, scene.now - timedelta(hours=1), scene.now, EVERYBODY)
+            notices.derive(tx, notices.recent(tx, scene.now - timedelta(hours=1)), scene.now, EVERYBODY)
     with scene.store.read() as tx:
         assert len(notices.due(tx, scene.now)) == len(EVERYBODY)
         assert len([one for one in audit.entries(tx) if one.who == "policy"]) == 1

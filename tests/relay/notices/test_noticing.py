@@ -84,6 +84,22 @@ async def test_customer_and_staff_are_told_once(store: Store, server: FakeServer
     assert len(server.messages) == 2
 
 
+async def test_a_decision_behind_a_thousand_others_is_told_too(
+    store: Store, server: FakeServer, tmp_path: Path
+) -> None:
+    before = clock.now() - timedelta(minutes=30)
+    with store.begin() as tx:
+        for number in range(1000):
+            decisions.add(
+                tx, before, case_id=f"C-0-{number}", level=Level.ACCOUNT, subject_id=1, step="observed",
+                from_state=State.ACTIVE, to_state=State.DEACTIVATED, until=None, reason="",
+                evidence={"action": "deactivate", "mode": "observe"}, set_by="policy",
+            )  # fmt: skip
+    async with telling(store, tmp_path, server=f"127.0.0.1:{server.port}") as noticer:
+        assert await noticer.tell(clock.now()) == 1
+    assert len(server.messages) == 1
+
+
 async def test_one_address_that_is_gone_does_not_keep_it_from_the_others(
     store: Store, server: FakeServer, tmp_path: Path
 ) -> None:

@@ -43,7 +43,7 @@ def add_case(store: Store, number: int, case_id: str = "C-1", at: datetime = NOW
 
 def derive(store: Store, now: datetime = NOW, channels: tuple[Channel, ...] = (Channel.CUSTOMER,)) -> int:
     with store.begin() as tx:
-        return notices.derive(tx, NOW - HOUR, now, channels)
+        return notices.derive(tx, notices.recent(tx, NOW - HOUR), now, channels)
 
 
 def due(store: Store, now: datetime = NOW) -> list[notices.Due]:
