@@ -20,7 +20,7 @@ MAX_DEPTH = 5
 MAX_INFLATED_BYTES = 32 * 1024 * 1024
 MAX_MEMBER_BYTES = 8 * 1024 * 1024
 #: What is looked into; disk images hold files as archives do.
-OPENED = PACKED | {"iso"}
+OPENED = PACKED | {"iso", "tnef"}
 _LZMA_MEMORY = 96 * 1024 * 1024
 _FILE_HEAD, _DIRECTORY_END = b"PK\x03\x04", b"PK\x05\x06"
 _START_BYTES = 64 * 1024
@@ -133,7 +133,7 @@ def _open(data: bytes, kind: str, depth: int, budget: _Budget) -> None:
             _keep("", inner, depth, budget, encrypted=False)
     elif kind == "tar":
         _open_tar(data, depth, budget)
-    elif kind in ("rar", "cab", "iso", "7z"):
+    elif kind in ("rar", "cab", "iso", "tnef", "7z"):
         _open_catalog(data, kind, depth, budget)
 
 

@@ -1,4 +1,4 @@
-"""Names, locks and first bytes of what RAR, CAB and ISO files hold; nothing is unpacked, time is linear."""
+"""Names, locks and first bytes of what RAR, CAB, ISO and TNEF files hold; nothing is unpacked; linear."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Entry:
 
 
 def entries(data: bytes, kind: str) -> Iterator[Entry]:
-    """Yield what a "rar", "cab" or "iso" holds, at most 1000 entries; Unreadable where it ends too early."""
-    found = {"rar": _rar, "cab": _cab, "iso": _iso}[kind](data)
+    """Yield what a "rar", "cab", "iso" or "tnef" holds, at most 1000 entries; Unreadable where it is cut."""
+    found = {"rar": _rar, "cab": _cab, "iso": _iso, "tnef": _tnef}[kind](data)
     try:
         for _ in range(MAX_ENTRIES):
             entry = next(found, None)
@@ -182,3 +182,32 @@ def _records(block: bytes) -> Iterator[tuple[bytes, int, int, bool]]:
         if name not in (b"\0", b"\1"):
             yield name, begin, size, bool(block[position + 25] & 2)
         position += length
+
+
+def _tnef(data: bytes) -> Iterator[Entry]:
+    """Read the files of an Outlook message (winmail.dat, MS-OXTNEF)."""
+    position, names, body = 6, list[bytes](), b""
+    for _ in range(_MOST_BLOCKS):
+        if position + 11 > len(data):
+            yield from _named(names, body)
+            return
+        kind, size = struct.unpack_from("<II", data, position + 1)
+        value = data[position + 9 : position + 9 + size]
+        if kind == 0x00069002:  # a file begins
+            yield from _named(names, body)
+            names, body = [], b""
+        elif kind == 0x00018010:
+            names.append(value)
+        elif kind == 0x0006800F:
+            body = value
+        elif kind == 0x00069005 and (at := value.find(b"\x1f\0\x07\x37")) >= 0:  # its long name, UTF-16
+            (length,) = struct.unpack_from("<I", value, at + 8)
+            names.append(value[at + 12 : at + 12 + min(length, 2048)].decode("utf-16-le", "replace").encode())
+        position += 11 + size
+    raise Unreadable(_TOO_MANY)
+
+
+def _named(names: list[bytes], body: bytes) -> Iterator[Entry]:
+    for name in names or ([b""] if body else []):
+        yield Entry(name.decode("utf-8", "replace").strip("\0"), start=body)
+        body = b""

@@ -7,6 +7,7 @@ another, or that hides text from a reader: the sentence is meant for the person 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -84,7 +85,7 @@ def read(raw: bytes, start: int = 0, stop: int | None = None) -> Block:
         if field is not None:
             fields.append(field)
         place = stop
-    return Block(tuple(fields), body, fault or _doubles(fields))
+    return Block(tuple(fields), body, fault or doubles(fields))
 
 
 def _end_of_field(raw: bytes, start: int, end: int) -> int:
@@ -141,7 +142,8 @@ def _blank_fold(raw: bytes, start: int, end: int) -> bool:
     return any(not line.strip() for line in lines[1:-1])
 
 
-def _doubles(fields: list[Field]) -> str:
+def doubles(fields: Sequence[Field]) -> str:
+    """Return which field stands twice that may stand once, as a fault; "" if none does."""
     seen: dict[str, bytes] = {}
     for field in fields:
         if field.lower not in ONCE:

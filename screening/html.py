@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from html import unescape
 
 import re2
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -216,8 +217,8 @@ def _crude(html: str, marks: frozenset[str]) -> HtmlView:
     for piece in html.split("<"):
         tag, bracket, text = piece.partition(">")
         out.append(text if bracket else "" if out else piece)
-        if tag[:2] in ("a ", "A "):
+        if tag[:1] in ("a", "A") and (tag[1:2].isspace() or tag[1:2] == "/"):
             match = _HREF.search(tag[:8192])
             if match is not None:
-                found.link(match[1], " ".join(text.split()), "html", "a")
+                found.link(unescape(match[1]), " ".join(text.split()), "html", "a")
     return HtmlView(text=" ".join(" ".join(out).split()), links=tuple(found.links), marks=marks, crude=True)

@@ -22,6 +22,7 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"BZh", "bzip2"),
     (0, b"\xfd7zXZ\x00", "xz"),
     (0, b"MSCF", "cab"),
+    (0, b"\x78\x9f\x3e\x22", "tnef"),
     (0, b"\x60\xea", "arj"),
     (0, b"**ACE**", "ace"),
     (7, b"**ACE**", "ace"),
@@ -53,6 +54,9 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0x8801, b"CD001", "iso"),
     (0x9001, b"CD001", "iso"),
 )
+#: kinds whose mark is letters, with which text may begin too; then there are blanks and no control characters
+_LETTERS = frozenset({"pe", "swf"})
+_WRITING = re.compile(rb"[\t\n\r!-~\x80-\xff]*[ ,;\r\n\t][\t\n\r -~\x80-\xff]*")
 _HTML = re.compile(
     rb"\s*(?:<!--.{0,500}?-->\s*)?<(?:!doctype\s+html|html|head|body|script|meta|svg|iframe)", re.I | re.S
 )
@@ -117,7 +121,7 @@ PROGRAMS = frozenset({"pe", "elf", "macho", "java", "dex", "lnk", "chm", "swf"})
 def kind_of(data: bytes) -> str:
     """Return the kind of a file by its bytes, "" where they say nothing."""
     for offset, magic, kind in _MAGIC:
-        if data.startswith(magic, offset):
+        if data.startswith(magic, offset) and not (kind in _LETTERS and _WRITING.fullmatch(data, 0, 64)):
             return kind
     start = data[:2048].lstrip(b"\xef\xbb\xbf\x00 \t\r\n")
     if start.startswith(b"<") and _HTML.match(start):

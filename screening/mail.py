@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import re2
+
 from screening import magic
 from screening.address import Mailbox, parse
 from screening.attachments import Attachment, Contents, open_all
@@ -24,6 +26,9 @@ from screening.mime import Part, Structure, walk
 from screening.plain import folded, odd_letters
 
 MAX_TEXT = 256 * 1024
+#: So much HTML is read where comments and blanks fill it.
+_MAX_PADDED = 16 * MAX_TEXT
+_UNSEEN = re2.compile(r"(?s)<!--.*?-->|\s{64,}")
 
 #: address fields whose ambiguity refuses the message
 _IDENTITIES = ("from", "sender", "reply-to", "resent-from", "resent-sender")
@@ -194,7 +199,10 @@ class Mail:
             is_html = part.media_type in ("text/html", "text/x-amp-html") or (
                 part.media_type != "text/plain" and magic.kind_of(part.data) == "html"
             )
-            text = decode(part.data[: 4 * room[is_html]], part.charset)[: room[is_html]]
+            text = decode(part.data[: 4 * room[is_html]], part.charset)
+            if is_html and len(text) > room[True]:
+                text = _UNSEEN.sub(" ", decode(part.data[:_MAX_PADDED], part.charset))
+            text = text[: room[is_html]]
             room[is_html] -= len(text)
             (rich if is_html else plain).append(text)
             if not is_html and text[:200].lstrip()[:1] == "<" and "</" in text:
@@ -253,7 +261,7 @@ class Mail:
     def clickable(self) -> tuple[Link, ...]:
         """The links a reader can open: not images, scripts and the like."""
         return tuple(
-            link for link in self.links if link.source != "attribute" or link.tag in ("form", "meta")
+            link for link in self.links if link.source != "attribute" or link.tag in ("base", "form", "meta")
         )
 
     @lazy

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from screening import fields, parameters
 from screening.charset import base64_lenient
+from screening.magic import ending
 
 MAX_DEPTH = 20
 MAX_PARTS = 1000
@@ -25,6 +26,11 @@ _UU = re.compile(rb"^begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n", re.MULTILINE)
 _EARLY_END = re.compile(rb"[A-Za-z0-9+/]")
 _QP, _BASE64, _UUENCODE = "quoted-printable", "base64", frozenset({"x-uuencode", "uuencode", "x-uue"})
 _PLAIN = frozenset({"", "7bit", "8bit", "binary"})
+_MESSAGES = frozenset({"message/rfc822", "message/global", "message/news"})
+#: endings of files that mail programs open as messages
+_MESSAGE_FILES = frozenset({"eml", "mht", "mhtml"})
+#: Parts that are decoded as a whole before they are walked, one inside the other.
+_MOST_DECODED = 3
 _FORBIDDEN = frozenset({"message/partial", "message/external-body"})
 
 
@@ -61,17 +67,14 @@ def walk(raw: bytes, top: tuple[fields.Field, ...], body_start: int) -> Structur
     """Return the structure of the message whose header is `top`; never raises, time linear in `raw`."""
     walker = _Walker(raw)
     walker.queue.append(_Entity(top, body_start, len(raw), 0, "text/plain"))
-    while walker.queue:
-        if len(walker.parts) >= MAX_PARTS:
-            walker.wrong(f"it has more than {MAX_PARTS} parts")
-            break
-        walker.take(walker.queue.pop())
+    walker.run()
     return Structure(tuple(walker.parts), walker.fault, frozenset(walker.oddities))
 
 
 class _Walker:
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, decoded: int = 0) -> None:
         self.raw = raw
+        self.decoded = decoded
         self.queue: list[_Entity] = []
         self.parts: list[Part] = []
         self.oddities: set[str] = set()
@@ -79,6 +82,14 @@ class _Walker:
 
     def wrong(self, sentence: str) -> None:
         self.fault = self.fault or sentence
+
+    def run(self) -> None:
+        """Take apart what is on the queue, and what comes onto it."""
+        while self.queue:
+            if len(self.parts) >= MAX_PARTS:
+                self.wrong(f"it has more than {MAX_PARTS} parts")
+                break
+            self.take(self.queue.pop())
 
     def take(self, entity: _Entity) -> None:
         """Take one entity apart: into children on the queue, or a leaf."""
@@ -91,11 +102,16 @@ class _Walker:
             return
         if media in _FORBIDDEN:
             self.wrong(f"it contains a {media} part, whose content cannot be checked")
+        if kind.cut or disposition.cut:
+            self.wrong("a part of it has a field that is too long to be read")
         boundaries = kind.named.get("boundary", ())
         if len(boundaries) > 1:
             self.wrong("a part names two different boundaries")
         if media.startswith("multipart/") and boundaries and boundaries[0]:
-            self.split(entity, boundaries[0].encode("utf-8", "surrogateescape"), media)
+            boundary = boundaries[0].encode("utf-8", "surrogateescape")
+            self.split(entity, boundary, media)
+            if encoding not in _PLAIN:
+                self.encoded(entity, encoding, boundary)
             return
         if media.startswith("multipart/"):
             self.oddities.add("multipart without boundary")
@@ -115,12 +131,19 @@ class _Walker:
         data, odd = transfer_decoded(body, encoding)
         if odd:
             self.oddities.add(odd)
-        if media == "message/rfc822" or media == "message/global":
+        if media in _MESSAGES:
+            if encoding not in _PLAIN:
+                self.oddities.add("encoded message")
             self.nested(entity, data, raw_is_plain=encoding in _PLAIN)
             return
         names = tuple(dict.fromkeys((*disposition.named.get("filename", ()), *kind.named.get("name", ()))))
         charset = kind.first("charset")
         self.parts.append(Part(media, names, charset, disposition.value, data, entity.depth, content_id))
+        if any(ending(name) in _MESSAGE_FILES for name in names):
+            self.nested(entity, data, raw_is_plain=encoding in _PLAIN)
+        if odd == "unknown transfer encoding" and "base64" in encoding:
+            again = base64_lenient(body)
+            self.parts.append(Part(media, names, charset, disposition.value, again, entity.depth))
         if odd == "base64 after its end":
             pieces = body.split(b"=", 1000)
             again = b"".join(base64_lenient(piece) for piece in pieces if piece.strip())
@@ -132,20 +155,31 @@ class _Walker:
         """Queue a message inside the message; an encoded one is walked on its own bytes."""
         if raw_is_plain:
             block = fields.read(self.raw, entity.start, entity.stop)
+            self.wrong(_doubtful(block, entity.start))
             self.queue.append(
                 _Entity(block.fields, block.body_start, entity.stop, entity.depth + 1, "text/plain")
             )
             return
         block = fields.read(data)
-        if entity.depth >= MAX_DEPTH:
+        self.wrong(_doubtful(block, 0))
+        self.within(data, _Entity(block.fields, block.body_start, len(data), entity.depth + 1, "text/plain"))
+
+    def encoded(self, entity: _Entity, encoding: str, boundary: bytes) -> None:
+        """Walk a multipart that is encoded as a whole, which is not allowed, as those do that decode it."""
+        data, _ = transfer_decoded(self.raw[entity.start : entity.stop], encoding)
+        if b"--" + boundary in data:
+            inner = tuple(field for field in entity.fields if field.lower != "content-transfer-encoding")
+            self.within(data, _Entity(inner, 0, len(data), entity.depth + 1, entity.default))
+
+    def within(self, data: bytes, entity: _Entity) -> None:
+        """Walk an entity of other bytes than ours; so many layers of them are held in memory at once."""
+        if entity.depth > MAX_DEPTH or self.decoded >= _MOST_DECODED:
             self.wrong("its parts are nested too deeply")
             return
-        inner = _Walker(data)
+        inner = _Walker(data, self.decoded + 1)
         inner.parts = self.parts
-        inner.queue.append(_Entity(block.fields, block.body_start, len(data), entity.depth + 1, "text/plain"))
-        self.oddities.add("encoded message")
-        while inner.queue and len(inner.parts) < MAX_PARTS:
-            inner.take(inner.queue.pop())
+        inner.queue.append(entity)
+        inner.run()
         self.wrong(inner.fault)
         self.oddities |= inner.oddities
 
@@ -194,9 +228,16 @@ class _Walker:
         default = "message/rfc822" if media == "multipart/digest" else "text/plain"
         for start, stop in reversed(ranges[:MAX_PARTS]):
             block = fields.read(self.raw, start, stop)
-            if block.fault and "two Content" in block.fault:
-                self.wrong(f"a part of it is ambiguous: {block.fault}")
+            self.wrong(_doubtful(block, start))
             self.queue.append(_Entity(block.fields, block.body_start, stop, entity.depth + 1, default))
+
+
+def _doubtful(block: fields.Block, start: int) -> str:
+    """Return why programs may read a part differently by its header, "" if they do not."""
+    if len(block.fields) >= fields.MAX_FIELDS or block.body_start - start > fields.MAX_HEADER_BYTES:
+        return "a part of it has a header that is too large"
+    twice = fields.doubles([field for field in block.fields if field.lower.startswith("content-")])
+    return f"a part of it is ambiguous: {twice}" if twice else ""
 
 
 _NONE = parameters.Parameters("", {})
@@ -269,7 +310,8 @@ def _uuencoded(text: bytes, depth: int) -> list[Part]:
             if line in (b"end", b"`", b""):
                 break
             try:
-                out.append(binascii.a2b_uu(line))
+                told = ((line[0] - 32) & 63) * 4 + 5  # some write a checksum behind it
+                out.append(binascii.a2b_uu(line[: told // 3]))
             except binascii.Error:
                 break
         if out:

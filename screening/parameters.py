@@ -26,6 +26,8 @@ class Parameters:
 
     value: str
     named: dict[str, tuple[str, ...]]
+    #: there is more than is read
+    cut: bool = False
 
     def first(self, name: str) -> str:
         """Return the parameter's first reading, or ""."""
@@ -35,21 +37,25 @@ class Parameters:
 
 def parse(value: bytes) -> Parameters:
     """Return the structured value; linear, never raises; at most 100 parameters are read."""
-    return _parse(value) if len(value) <= _USUAL_BYTES else _parse.__wrapped__(value[:MAX_VALUE])
+    return _parse(value) if len(value) <= _USUAL_BYTES else _parse.__wrapped__(value)
 
 
 @lru_cache(maxsize=1024)
 def _parse(value: bytes) -> Parameters:
+    cut, value = len(value) > MAX_VALUE, value[:MAX_VALUE]
+    if value.startswith(b"("):
+        value = _COMMENT.sub(b"", value, 1).lstrip()
     head, semicolon, _ = value.partition(b";")
     if b"(" in head:
         head = _COMMENT.sub(b"", head)
     main = decode(head).strip().strip('"').lower()
     if not semicolon:
-        return Parameters(main, {})
+        return Parameters(main, {}, cut)
     named: dict[str, list[str]] = {}
     pieces: dict[str, dict[int, tuple[bytes, bool]]] = {}
     for count, found in enumerate(_PARAMETER.finditer(value)):
         if count >= MAX_PARAMETERS:
+            cut = True
             break
         name, text = found[1].decode("latin-1").lower(), _unquoted(found[2])
         continued = _CONTINUED.fullmatch(name)
@@ -57,11 +63,14 @@ def _parse(value: bytes) -> Parameters:
             pieces.setdefault(continued[1], {})[int(continued[2])] = (text, bool(continued[3]))
         elif name.endswith("*"):
             named.setdefault(name[:-1], []).append(_extended(text))
+        elif name == "boundary":  # bytes, in which nothing is encoded; a blank ends it or does not
+            words = [text] if found[2].startswith(b'"') else [text, *text.split()[:1]]
+            named.setdefault(name, []).extend(word.decode("utf-8", "surrogateescape") for word in words)
         else:
             named.setdefault(name, []).append(decode_words(text))
     for name, parts in pieces.items():
         named.setdefault(name, []).append(_joined(parts))
-    return Parameters(main, {name: tuple(dict.fromkeys(texts)) for name, texts in named.items()})
+    return Parameters(main, {name: tuple(dict.fromkeys(texts)) for name, texts in named.items()}, cut)
 
 
 def _unquoted(text: bytes) -> bytes:

@@ -72,6 +72,15 @@ def eicar(mail: Mail) -> str | None:
     return None
 
 
+def _runs(name: str, kind: str) -> bool:
+    """Whether Windows runs or mounts a file of this name; a picture may be called after a site."""
+    end = ending(name)
+    return end in MOUNTS or (end in RUNS and not (end == "com" and kind in _SHOWN))
+
+
+_SHOWN = frozenset({"png", "jpeg", "gif", "pdf", "tiff"})
+
+
 @rule(
     needs="files",
     score=12.0,
@@ -81,7 +90,11 @@ def eicar(mail: Mail) -> str | None:
         {"files": {"invoice.pdf.exe": "x"}},
         {"files": {"disk.iso": "x"}},
     ],
-    misses=[{"files": {"invoice.pdf": "%PDF-1.4"}}],
+    misses=[
+        {"files": {"invoice.pdf": "%PDF-1.4"}},
+        {"files": {"zmluva.txt": "ZMLUVA O DIELO"}},
+        {"files": {"logo@shop.com": "hex:89504e470d0a1a0a"}},
+    ],
 )
 def program_attached(mail: Mail) -> str | None:
     """A file that runs by itself is attached, whatever it is called."""
@@ -89,7 +102,7 @@ def program_attached(mail: Mail) -> str | None:
         if attachment.kind in PROGRAMS:
             return attachment.filename or attachment.kind
         for name in attachment.filenames:
-            if ending(name) in RUNS or ending(name) in MOUNTS:
+            if _runs(name, attachment.kind):
                 return name
     return None
 
@@ -104,7 +117,7 @@ def program_attached(mail: Mail) -> str | None:
 def program_in_archive(mail: Mail) -> str | None:
     """An attached archive holds a file that runs by itself."""
     for member in mail.contents.members:
-        if member.kind in PROGRAMS or ending(member.filename) in RUNS or ending(member.filename) in MOUNTS:
+        if member.kind in PROGRAMS or _runs(member.filename, member.kind):
             return member.filename
     return None
 
