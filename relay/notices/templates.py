@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import StrictUndefined, Template, TemplateError
+from jinja2 import StrictUndefined, Template
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from relay.errors import ConfigError, Fault
@@ -54,7 +54,7 @@ class Templates:
             try:
                 texts[name] = environment.from_string(path.read_text("utf-8"))
                 _fill(texts[name], _SAMPLE)
-            except (OSError, UnicodeDecodeError, TemplateError, TypeError, ValueError) as error:
+            except Exception as error:  # noqa: BLE001 - a text may fail in every way that Python knows
                 faults.append(Fault(str(path), type(error).__name__, str(error) or "must be a template"))
         if faults:
             raise ConfigError(faults)

@@ -145,11 +145,12 @@ async def test_a_customer_without_a_plain_address_is_told_by_staff(
     assert waiting(store) == []
 
 
+@pytest.mark.parametrize("mistake", ["nobody", "1 / (numbers | length - numbers | length)", "reason.no.no"])
 async def test_a_text_that_fails_at_work_waits_and_the_others_are_told(
-    store: Store, server: FakeServer, tmp_path: Path
+    store: Store, server: FakeServer, tmp_path: Path, mistake: str
 ) -> None:
     (tmp_path / "texts").mkdir()
-    broken = "S\n{% if subject == 'alice@acme.example' %}{{ nobody }}{% endif %}text"
+    broken = f"S\n{{% if subject == 'alice@acme.example' %}}{{{{ {mistake} }}}}{{% endif %}}text"
     (tmp_path / "texts" / "deactivate.txt").write_text(broken)
     settings: dict[str, Any] = {"templates": tmp_path / "texts", "staff": ["ada@provider.example"]}
     async with telling(store, tmp_path, server=f"127.0.0.1:{server.port}", **settings) as noticer:
