@@ -18,7 +18,7 @@ from relay.model import Level, Standing, State
 from relay.store import accounts as store_accounts
 from relay.store import audit as audits
 from relay.store import findings, views
-from relay.store.viewed import Sought
+from relay.store.viewed import CaseRow, Sought
 
 T = TypeVar("T")
 
@@ -47,6 +47,13 @@ def _fields(row: Any) -> dict[str, Any]:
         name: list(value) if isinstance(value, tuple) else value
         for name, value in ((field.name, getattr(row, field.name)) for field in dataclasses.fields(row))
     }
+
+
+def _seen(asker: Visitor, case: CaseRow) -> CaseRow:
+    """Return a decision as the one who asks may see it: a customer hears of no reporter."""
+    if asker.only is None:
+        return case
+    return dataclasses.replace(case, evidence=explain.redacted_evidence(case.evidence, case.subject))
 
 
 def _standing(standing: Standing) -> shapes.StandingAnswer:
@@ -146,7 +153,7 @@ async def account(login: str, asker: Asker, desk: DeskOf) -> shapes.AccountAnswe
         effective=_standing(found.effective),
         server_standing=_standing(found.server.standing),
         customer_standing=_standing(found.customer.standing),
-        evidence=file.case.evidence if file.case else {},
+        evidence=_seen(asker, file.case).evidence if file.case else {},
         tally=file.tally,
     )
 
@@ -238,7 +245,7 @@ async def cases(
     rows = await desk.store.query(
         lambda tx: findings.cases(tx, sought, limit=question.limit, cursor=place, only=asker.only)
     )
-    lines = [shapes.CaseLine.model_validate(_fields(row)) for row in rows]
+    lines = [shapes.CaseLine.model_validate(_fields(_seen(asker, row))) for row in rows]
     return shapes.Cases(cases=lines, next=_next(rows, question.limit, "case_id"))
 
 

@@ -234,6 +234,13 @@ def redacted(found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{name: found[name] for name in names if name in found},
         "reason": _nameless(str(found.get("reason", "")), subject),
+        **redacted_evidence(evidence, subject),
+    }
+
+
+def redacted_evidence(evidence: Mapping[str, Any], subject: str) -> dict[str, Any]:
+    """Return what a customer may see of a decision's evidence: numbers, and nobody who complained."""
+    return {
         "numbers": {
             name: number for name, number in evidence.get("numbers", {}).items() if name != "unjudged"
         },

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from relay.console.app import create
-from relay.store import staff, tokens
+from relay.store import accounts, staff, tokens
 from tests.relay.console.conftest import PASSWORD, log_in
 from tests.relay.feedback.conftest import migrated_template, scene, store
 from tests.relay.feedback.scene import RING
@@ -91,3 +91,19 @@ def test_the_api_says_the_same(desk: TestClient, scene: Scene, case: str) -> Non
     listed = desk.get("/api/v1/complaints?counted=true", headers=header).json()
     assert len(listed["complaints"]) == 8
     assert {row["grade"] for row in listed["complaints"]} == {"A"}
+
+
+def test_a_customers_token_sees_the_numbers_but_no_reporter(
+    desk: TestClient, scene: Scene, case: str
+) -> None:
+    with scene.store.begin() as tx:
+        owner = accounts.account(tx, LOGIN).customer.id
+        token = tokens.make(tx, scene.now, "t", scopes=["read"], made_by="t", customer_id=owner)
+    header = {"authorization": f"Bearer {token}"}
+    account = desk.get(f"/api/v1/accounts/{LOGIN}", headers=header).json()
+    (line,) = [
+        one for one in desk.get("/api/v1/cases", headers=header).json()["cases"] if one["case_id"] == case
+    ]
+    for evidence in (account["evidence"], line["evidence"]):
+        assert evidence["numbers"]["votes"] == 8
+        assert not {"votes_by_reporter", "complaints"} & evidence.keys()
