@@ -108,7 +108,7 @@ class Conditions:
         """Run the condition once: unknown functions and wrong types show here, not on somebody's mail."""
         try:
             answer = program.execute(_values(mail_of("A mail to try conditions on."), {}, names))
-        except (RuntimeError, TypeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             self._wrong(rule, " ".join(str(error).split())[:200])
             return
         if not isinstance(answer, bool):

@@ -9,12 +9,15 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from screening.facts import FACTS
 from screening.needs import NEEDS
 from screening.rule import Mode, Rule
 from screening.toml_rules import Reader
 
 SHIPPED = Path(__file__).parent / "rules.d"
 MODULES = ("subjects", "headers", "body", "links", "attachments", "envelope", "identity", "dataloss")
+#: hits that no rule makes, and words of conditions
+RESERVED = frozenset({"malformed", "classifier", "true", "false", "null", "in"})
 ENTRY_POINTS = "screening.rules"
 
 
@@ -57,6 +60,8 @@ def _distinct(rules: Sequence[Rule], groups: Mapping[str, float], faults: list[s
         if rule.id in known:
             faults.append(f"{place}: the name is taken by {known[rule.id].source}")
         known.setdefault(rule.id, rule)
+        if rule.id in RESERVED or rule.id in FACTS:
+            faults.append(f"{place}: the name has a meaning of its own; choose another")
         faults.extend(
             f"{place}: needs {name!r}, which no mail has" for name in rule.needs if name not in NEEDS
         )

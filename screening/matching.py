@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from screening.scan import PARTS, Literals, Patterns
+import re2
+
+from screening.rule import RuleError
+from screening.scan import MAX_MEMORY_BYTES, PARTS, Literals, Patterns, size_of
 
 if TYPE_CHECKING:
     from screening.mail import Mail
@@ -89,7 +92,7 @@ class Matcher:
         always = [(place, test) for place, test in enumerate(self._tests) if not test.when]
         self._by_words = tuple(place for place, test in always if not test.domains)
         self._by_domain = tuple((place, test.domains) for place, test in always if test.domains)
-        self.patterns = {part: Patterns(texts) for part, texts in numbers.items()}
+        self.patterns = {part: _compiled(part, texts, rules) for part, texts in numbers.items()}
         self.literals = {part: Literals(texts) for part, texts in words.items() if texts}
 
     def run(self, mail: Mail, found: dict[str, str]) -> None:
@@ -106,6 +109,25 @@ class Matcher:
             evidence = test.evidence(mail, seen)
             if evidence is not None:
                 found[test.id] = evidence
+
+
+def _compiled(part: str, texts: Iterable[str], rules: Sequence[Rule]) -> Patterns:
+    """Return the patterns of one part; RuleError names the largest where they are too large together."""
+    try:
+        return Patterns(texts)
+    except re2.error as error:
+        found = (
+            (rule, text)
+            for rule in rules
+            for where, asked in (*rule.when, *rule.unless)
+            for text in asked
+            if where == part
+        )
+        rule, text = max(found, key=lambda one: size_of(one[1]))
+        place = f"{rule.source}: rules.{rule.id}: {part}"
+        why = f"all patterns of this part need more than {MAX_MEMORY_BYTES >> 20} MiB together"
+        hint = f"the largest is {text[:80]!r}: use smaller repetitions"
+        raise RuleError([f"{place}: {why}; {hint}"]) from error
 
 
 def _test(rule: Rule, numbers: dict[str, dict[str, int]]) -> _Test:

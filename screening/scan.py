@@ -86,6 +86,11 @@ def pattern_fault(pattern: str) -> str:
     return ""
 
 
+def size_of(pattern: str) -> int:
+    """Return how large the pattern's program is, in RE2's instructions."""
+    return int(re2.compile(pattern, options()).programsize)
+
+
 _CLASS = re.compile(r"\[\^?\]?(?:\\.|\[:\w+:\]|[^\]\\])*\]|\\.")
 
 

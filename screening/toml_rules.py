@@ -13,6 +13,7 @@ advance_fee = 6          # the most that rules of this group may add together
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -20,12 +21,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from screening.links import normal_host
 from screening.rule import Mode, Rule, Words
 from screening.scan import PARTS, pattern_fault
 from screening.tuning.examples import faults_of
 
 KEYS = ("why", "score", "group", "mode", "when", "unless", "words", "domains", "condition", "hits", "misses")
 _ID = re.compile(r"[a-z][a-z0-9_]{2,60}")
+_DOMAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 MAX_SCORE = 100.0
 
 
@@ -47,7 +50,7 @@ class Reader:
         """Read one TOML file."""
         self._place, self._folder = path.name, path.parent
         try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
+            document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             self.wrong(f"cannot be read: {error}")
             return
@@ -66,8 +69,11 @@ class Reader:
             self._rule(name, body, path.name)
 
     def _group_caps(self, groups: Any) -> None:
-        for name, cap in groups.items() if isinstance(groups, dict) else ():
-            if isinstance(cap, bool) or not isinstance(cap, int | float) or cap <= 0:
+        if not isinstance(groups, dict):
+            self.wrong("groups: is a table from a group to its cap")
+            return
+        for name, cap in groups.items():
+            if isinstance(cap, bool) or not isinstance(cap, int | float) or not 0 < cap < math.inf:
                 self.wrong(f"groups.{name}: {cap!r} given, a number above 0 is allowed")
             else:
                 self.groups[name] = float(cap)
@@ -81,7 +87,7 @@ class Reader:
                 close = get_close_matches(key, KEYS, 1)
                 self.wrong(f"unknown key {key!r}" + (f" (did you mean {close[0]}?)" if close else ""))
         when, unless = self._patterns(body, "when"), self._patterns(body, "unless")
-        words, domains = self._words(body), frozenset(self._strings(body, "domains"))
+        words, domains = self._words(body), self._domains(body)
         condition = self._text(body, "condition")
         if not (when or words or domains or condition):
             self.wrong("a rule needs when, words, domains or condition")
@@ -114,7 +120,7 @@ class Reader:
 
     def _score(self, body: dict[str, Any]) -> float:
         score = body.get("score")
-        if isinstance(score, bool) or not isinstance(score, int | float) or abs(score) > MAX_SCORE:
+        if isinstance(score, bool) or not isinstance(score, int | float) or not abs(score) <= MAX_SCORE:
             self.wrong(f"score: {score!r} given, a number from -100 to 100 is allowed")
             return 0.0
         return float(score)
@@ -138,21 +144,37 @@ class Reader:
 
     def _strings(self, body: Mapping[str, Any], key: str) -> tuple[str, ...]:
         """Return a text, a list of texts, or the lines of "file:NAME" beside the rules."""
-        value = body.get(key, ())
+        given = value = body.get(key)
+        if value is None:
+            return ()
         if isinstance(value, str):
             value = self._lines(value[5:]) if value.startswith("file:") else [value]
-        if not isinstance(value, list | tuple) or not all(isinstance(v, str) and v for v in value):
-            self.wrong(f"{key}: a text or a list of texts is allowed")
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) and v.strip() for v in value):
+            self.wrong(f"{key}: a text or a list of texts is allowed, none of them blank")
             return ()
+        if not value:  # without it the rule would say something else
+            self.wrong(f"{key}: {given!r} names nothing; fill it or take it out")
         return tuple(value)
+
+    def _domains(self, body: Mapping[str, Any]) -> frozenset[str]:
+        """Return the domains as links are compared with them: lower case, IDNA."""
+        found = []
+        for text in self._strings(body, "domains"):
+            domain = normal_host(text.strip())
+            if not _DOMAIN.fullmatch(domain) or set(text) & set("/:@*"):
+                self.wrong(
+                    f"domains: {text!r} is no domain: write it like evil.example (hosts in it count too)"
+                )
+            found.append(domain)
+        return frozenset(found)
 
     def _lines(self, name: str) -> list[str]:
         try:
-            lines = (self._folder / name).read_text(encoding="utf-8").splitlines()
+            lines = (self._folder / name).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             self.wrong(f"{name}: cannot be read: {error}")
             return []
-        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+        return [text for line in lines if (text := line.strip()) and not text.startswith("#")]
 
     def _patterns(self, body: dict[str, Any], key: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         table = body.get(key, {})
@@ -187,4 +209,10 @@ class Reader:
             self.wrong(f"words.at_least: {at_least!r} given, a whole number above 0 is allowed")
             return ()
         parts = [part for part in table if part != "at_least" and self._part(part, "words")]
-        return tuple(Words(part, self._strings(table, part), at_least) for part in parts)
+        found = tuple(Words(part, self._strings(table, part), at_least) for part in parts)
+        for one in found:
+            if 0 < len(set(one.words)) < at_least:
+                self.wrong(
+                    f"words.at_least: {at_least} given, but {one.part} names {len(set(one.words))} words"
+                )
+        return found

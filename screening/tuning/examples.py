@@ -11,6 +11,7 @@ from email.header import Header
 from typing import Any
 
 from screening.mail import Envelope, Mail
+from screening.plain import shown
 
 #: A moment for examples: they must give the same verdict tomorrow.
 NOW = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -33,8 +34,32 @@ def faults_of(example: object) -> list[str]:
         return []
     if not isinstance(example, Mapping):
         return ["an example is a text or a table"]
-    unknown = sorted(set(example) - NAMES)
-    return [f"an example does not know {name!r}" for name in unknown]
+    faults = [f"an example does not know {name!r}" for name in sorted(set(example) - NAMES)]
+    for name, value in example.items():
+        if name in NAMES and not _fits(name, value):
+            faults.append(f"an example's {name} cannot be {shown(repr(value), 60)}")
+    return faults
+
+
+def _fits(name: str, value: object) -> bool:
+    if name == "headers":
+        return isinstance(value, Mapping) and all(isinstance(one, str) for one in value.values())
+    if name == "recipients":
+        return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+    if name == "files":
+        return isinstance(value, Mapping) and all(map(_is_file, value.values()))
+    return isinstance(value, str | bytes)
+
+
+def _is_file(content: object) -> bool:
+    if isinstance(content, Mapping):
+        return all(isinstance(one, str | bytes) for one in content.values())
+    if isinstance(content, str) and content.startswith("hex:"):
+        try:
+            return bool(bytes.fromhex(content[4:]))
+        except ValueError:
+            return False
+    return isinstance(content, str | bytes)
 
 
 def mail_of(example: str | Mapping[str, Any], part: str = "text") -> Mail:

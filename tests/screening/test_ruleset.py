@@ -84,10 +84,49 @@ def test_a_wrong_example_stops_loading(tmp_path: Path) -> None:
         ("[rule.abc]\nwhy='x'", "unknown table 'rule'"),
         ("[rules.abc\n", "cannot be read"),
         ("rules = 3", "is a table of rules"),
+        ("[rules.abc]\nwhy='x'\nscore=nan\nwhen={subject='x'}", "score: nan given"),
+        ("[groups]\nx=nan", "groups.x: nan given"),
+        ("groups = 3", "is a table from a group to its cap"),
+        ("[rules.abc]\nwhy='x'\nscore=1\nwhen={subject=[]}", "subject: [] names nothing"),
+        ("[rules.abc]\nwhy='x'\nscore=1\nwords={text=[' ']}", "none of them blank"),
+        ("[rules.abc]\nwhy='x'\nscore=1\nwords={text=['a'], at_least=2}", "text names 1 words"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ndomains='https://evil.example/'", "write it like evil.example"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ndomains='*.evil.example'", "write it like evil.example"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ndomains='evil.example # since May'", "write it like evil.example"),
+        ("[rules.link_count]\nwhy='x'\nscore=1\nwhen={subject='x'}", "has a meaning of its own"),
+        ("[rules.malformed]\nwhy='x'\nscore=1\nwhen={subject='x'}", "has a meaning of its own"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='1 / 0 > 0'", "condition: division by zero"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='[1][5] == 2'", "condition: index out of bounds"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='int(1e300) > 1'", "condition: "),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='true'\nhits=[{headers='x'}]", "headers cannot be 'x'"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='true'\nhits=[{files={a='hex:zz'}}]", "files cannot be"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='true'\nhits=[{recipients=5}]", "recipients cannot be 5"),
+        ("[rules.abc]\nwhy='x'\nscore=1\ncondition='true'\nhits=[{text=5}]", "text cannot be 5"),
     ],
 )
 def test_each_fault_is_said(tmp_path: Path, text: str, fault: str) -> None:
     assert fault in "\n".join(faults(tmp_path, text))
+
+
+def test_patterns_that_are_too_large_together_are_refused_by_the_largest(tmp_path: Path) -> None:
+    many = ", ".join(f"'a{number}[^x]{{900}}b'" for number in range(300))
+    text = f"[rules.abc]\nwhy='x'\nscore=1\nwhen={{text=[{many}]}}"
+    assert "rules.abc: text: all patterns of this part need more than 64 MiB" in faults(tmp_path, text)[0]
+
+
+def test_a_list_that_is_empty_does_not_widen_its_rule(tmp_path: Path) -> None:
+    (tmp_path / "none.txt").write_text("# nobody\n  # yet\n")
+    text = "[rules.abc]\nwhy='x'\nscore=1\nwhen={subject='x'}\ndomains='file:none.txt'"
+    assert "domains: 'file:none.txt' names nothing" in faults(tmp_path, text)[0]
+
+
+@pytest.mark.parametrize("written", ["Evil.Example", "evil.example.", "\ufeffevil.example"])
+def test_domains_are_compared_as_links_write_them(tmp_path: Path, written: str) -> None:
+    (tmp_path / "list.txt").write_text(f"{written}\n", encoding="utf-8")
+    file = tmp_path / "own.toml"
+    hit = "hits=[{text='Log in at https://www.evil.example/ now'}]"
+    file.write_text(f"\ufeff[rules.abc]\nwhy='x'\nscore=1\ndomains='file:list.txt'\n{hit}", encoding="utf-8")
+    assert load(extra=[file])
 
 
 def test_all_faults_are_said_at_once(tmp_path: Path) -> None:
