@@ -21,11 +21,13 @@ MAX_VALUE = 64 * 1024
 #: longer ones are none, in whatever letters; nor are they kept
 MAX_DOMAIN = 1000
 
-_TOKEN = re.compile(
-    rb'(?P<blank>[ \t\r\n]+)|(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<literal>\[[^\[\]\\]*\])'
-    rb"|(?P<atom>[^\s\"(),:;<>@\[\]\\]+)|(?P<special>.)",
-    re.DOTALL,
+_UNQUOTED = (
+    rb"(?P<blank>[ \t\r\n]+)|(?P<literal>\[[^\[\]\\]*\])"
+    rb"|(?P<atom>[^\s\"(),:;<>@\[\]\\]+)|(?P<special>.)"
 )
+_TOKEN = re.compile(rb'(?P<quoted>"(?:[^"\\]|\\.)*+")|' + _UNQUOTED, re.DOTALL)
+#: behind a quotation mark that is never closed: no other one is, and looking again takes quadratic time
+_TOKEN_UNCLOSED = re.compile(_UNQUOTED, re.DOTALL)
 _COMMENT_STEP = re.compile(rb"[^()\\]*(?:\\.[^()\\]*)*", re.DOTALL)
 _LOCAL = re.compile(r"[^\s\"(),:;<>@\[\]\\.]+(?:\.[^\s\"(),:;<>@\[\]\\.]+)*")
 _HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
@@ -120,15 +122,17 @@ def parse(value: bytes) -> tuple[tuple[Mailbox, ...], str]:
     else:
         fault = ""
     reader = _Reader()
-    position = 0
+    position, token = 0, _TOKEN
     while position < len(value):
         if value[position : position + 1] == b"(":
             position, deep = _skip_comment(value, position)
             reader.fault(deep)
             continue
-        found = _TOKEN.match(value, position)
+        found = token.match(value, position)
         if found is None:
             break
+        if found[0] == b'"':
+            token = _TOKEN_UNCLOSED
         reader.take(found.lastgroup or "special", found[0])
         position = found.end()
         if len(reader.mailboxes) >= MAX_MAILBOXES:

@@ -26,6 +26,8 @@ from screening.mime import Part, Structure, walk
 from screening.plain import folded, odd_letters
 
 MAX_TEXT = 256 * 1024
+#: More letters than any program shows; patterns that look at it need not be linear.
+MAX_SUBJECT = 2000
 #: So much HTML is read where comments and blanks fill it.
 _MAX_PADDED = 16 * MAX_TEXT
 _UNSEEN = re2.compile(r"(?s)<!--.*?-->|\s{64,}")
@@ -132,8 +134,8 @@ class Mail:
 
     @lazy
     def subject(self) -> str:
-        """The Subject, decoded; "" if absent."""
-        return self.header("subject")
+        """The start of the Subject, decoded; "" if absent."""
+        return self.header("subject")[:MAX_SUBJECT]
 
     @lazy
     def folded_subject(self) -> str:

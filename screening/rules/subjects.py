@@ -15,6 +15,8 @@ _TAIL = re.compile(r"([A-Za-z0-9]{4,24})(?:[\s.#*_|(\[-]|\Z)")
 _REPLY = re.compile(r"(?:re|fwd?|aw|wg|sv|antw|res|enc|tr)\s*(?:\[\d+\])?\s*:", re.IGNORECASE)
 _WORD64 = re.compile(rb"=\?(?:utf-8|us-ascii|iso-8859-\d+|windows-125\d)\?[bB]\?", re.IGNORECASE)
 _GAP = re.compile(r"\S {5,}\t?(\S{2,20})\s*$")
+#: so far from its start a subject is looked at for a tag
+_TAGGED = 300
 _SAYS_SPAM = re.compile(
     r"^\W*(?:adv\b\s*[:.\-]|\[?\W*spam\W*\]|\*+\s*spam\s*\*+|\{spam\??\})|\s{3,}adv\b", re.IGNORECASE
 )
@@ -139,7 +141,7 @@ def subject_gap(mail: Mail) -> str | None:
 )
 def subject_says_spam(mail: Mail) -> str | None:
     """Subject itself says that this is advertising, or that a filter found spam."""
-    found = _SAYS_SPAM.search(mail.subject)
+    found = _SAYS_SPAM.search(mail.subject[:_TAGGED])
     return found[0] if found is not None else None
 
 

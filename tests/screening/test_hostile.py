@@ -26,6 +26,9 @@ LEARNED = Classifier.load(None)
 SECONDS = 1.0
 
 CASES = {
+    "marks in a subject": b"From: a@b.example\r\nSubject: " + b"=" * 60_000 + b"\r\n\r\nx",
+    "blanks in a subject": b"From: a@b.example\r\nSubject: x" + b" " * 60_000 + b"y\r\n\r\nx",
+    "quotes never closed": b'From: "' + b'\\"' * 30_000 + b" <a@b.example>\r\n\r\nx",
     "RE-08": HEAD + b"X-A: " + b"aaaaaaaa\r\n " * 200_000 + b"\r\n\r\nbody",
     "RE-09": HEAD + b"X-A: b\r\n" * 50_000 + b"\r\nbody",
     "RE-10": HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"--b\r\n\r\nx\r\n" * 100_000,
