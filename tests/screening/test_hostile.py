@@ -26,6 +26,9 @@ LEARNED = Classifier.load(None)
 SECONDS = 1.0
 
 CASES = {
+    "long words in links": HEAD
+    + b"\r\n"
+    + b" ".join(b"https://x%d.example/" % n + b"a" * 4000 for n in range(30)),
     "marks in a subject": b"From: a@b.example\r\nSubject: " + b"=" * 60_000 + b"\r\n\r\nx",
     "blanks in a subject": b"From: a@b.example\r\nSubject: x" + b" " * 60_000 + b"y\r\n\r\nx",
     "quotes never closed": b'From: "' + b'\\"' * 30_000 + b" <a@b.example>\r\n\r\nx",
