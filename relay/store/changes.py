@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import insert, select, update
 
 from relay.clock import micros
 from relay.errors import StoreError
@@ -67,9 +67,3 @@ def since(tx: Connection, seq: int, limit: int = PAGE) -> list[Change]:
 def latest(tx: Connection) -> int:
     """Return the number of the newest change, 0 before the first."""
     return tx.execute(select(counter.c.value).where(counter.c.name == "change")).scalar() or 0
-
-
-def purge(tx: Connection, before: datetime) -> int:
-    """Forget old changes; a process that slept longer finds a gap and forgets everything it knew."""
-    newest = select(func.max(change.c.seq)).scalar_subquery()
-    return tx.execute(delete(change).where(change.c.at_us < micros(before), change.c.seq < newest)).rowcount

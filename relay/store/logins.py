@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select
+from sqlalchemy import select
 
 from relay.clock import micros, moment
 from relay.store import accounts, batch, bulk, journal
@@ -74,8 +74,3 @@ def history(tx: Connection, account_id: int, limit: int = 100) -> list[Login]:
         Login(row.account_id, moment(row.at_us), row.ip, row.mechanism, row.ok, row.credential_id)
         for row in tx.execute(newest)
     ]
-
-
-def purge(tx: Connection, before: datetime) -> int:
-    """Forget older ones; return how many."""
-    return tx.execute(delete(login_event).where(login_event.c.at_us < micros(before))).rowcount

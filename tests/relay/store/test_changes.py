@@ -7,7 +7,8 @@ from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
-from relay.store import changes, hint
+from relay.config import Retention
+from relay.store import changes, hint, retention
 from relay.store.engine import Store
 from tests.relay.store.people import NOW
 
@@ -70,11 +71,12 @@ def test_what_was_undone_leaves_no_gap(store: Store) -> None:
         assert changes.latest(tx) == 1
 
 
-def test_purge_keeps_the_newest(store: Store) -> None:
+async def test_the_newest_is_kept_so_that_who_slept_for_days_finds_a_gap(store: Store) -> None:
     with store.begin() as tx:
         for key in range(5):
             changes.note(tx, NOW + timedelta(days=key), "account", key)
-        assert changes.purge(tx, NOW + timedelta(days=30)) == 4
+    await retention.purge_all(store, NOW + timedelta(days=30), Retention())
+    with store.read() as tx:
         assert [each.key for each in changes.since(tx, 0)] == ["4"]
         assert changes.latest(tx) == 5
 
