@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 90
+#: Machines freeze for a minute, too.
+PATIENCE_SECONDS = 150
 
 
 def until(fact: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS) -> Any:
