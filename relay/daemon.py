@@ -376,7 +376,7 @@ def run(path: Path, config: Config) -> int:
     listeners = config.listeners
     names = ("submission", "submissions", "feedback", "http")
     sockets = {name: bind(address) for name in names if (address := getattr(listeners, name))}
-    scrape.forget_deaths(config.path(Path("run")))
+    scrape.forget(config.path(Path("run")))
     try:
         return run_with(path, config, sockets, Role())
     except (ConfigError, StoreError):

@@ -96,6 +96,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         bound = self.bind_all()
+        scrape.forget(building.run_folder(self._config))
         self._publish()
         async with asyncio.TaskGroup() as tasks:
             keepers = [tasks.create_task(self._keep(worker)) for worker in self._workers]

@@ -20,7 +20,6 @@ from relay.events import (
 )
 from relay.log import Log
 from relay.metrics import Metrics
-from relay.scrape import add_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,17 +110,6 @@ def test_lines_wait_for_the_flush_that_the_daemon_sets() -> None:
     assert len(later) == 1
     later[0]()
     assert len(stream.getvalue().splitlines()) == 2
-
-
-def test_the_numbers_of_two_processes_add_up_and_the_worst_reload_counts() -> None:
-    one, two = Metrics(Log("error")), Metrics(Log("error"))
-    for metrics in (one, one, two):
-        metrics.emit(handled())
-    two.emit(ConfigReloaded(ok=False))
-    text = add_up([one.render(), two.render()]).decode()
-    assert 'gatepost_messages_total{action="deliver",outcome="forwarded"} 3.0' in text
-    assert 'gatepost_stage_seconds_count{stage="total"} 3.0' in text
-    assert "gatepost_config_reload_ok 0.0" in text
 
 
 @pytest.mark.parametrize("moment", [clock.EPOCH, datetime(2026, 11, 22, 1, 2, 3, 456789, tzinfo=UTC)])

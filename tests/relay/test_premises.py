@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 from cryptography import x509
 
-from relay import clock, premises, scrape
+from relay import clock, premises
 from relay import config as configuration
 from relay.cli import main
 from relay.log import Log
@@ -51,13 +51,3 @@ def test_what_cannot_be_read_is_zero_and_no_error(config: Config, tmp_path: Path
     assert sample(metrics, "gatepost_certificate_expiry_timestamp_seconds") == 0
     # what was seen last stays: a disk that does not answer has its own alarms
     assert sample(metrics, 'gatepost_disk_free_bytes{folder="store"}') > 0
-
-
-def test_the_deaths_that_the_supervisor_counted_are_on_the_page_of_the_node(tmp_path: Path) -> None:
-    own = Metrics(Log("error")).render()
-    scrape.publish_deaths(tmp_path, 3)
-    assert b"gatepost_worker_deaths_total 3.0" in scrape.add_up([own, *scrape.published(tmp_path)])
-    scrape.forget_deaths(tmp_path)
-    scrape.forget_deaths(tmp_path)
-    assert scrape.published(tmp_path) == []
-    scrape.publish_deaths(tmp_path / "gone", 4)
