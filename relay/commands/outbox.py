@@ -241,7 +241,8 @@ def in_groups(
         click.echo(
             f"{len(total.ids)} done" + (f", not there: {', '.join(total.skipped)}" if total.skipped else "")
         )
-    if total.skipped and not total.ids:
+    named = click.get_current_context().params["ids"]
+    if named and not total.ids:  # what options choose may go its way before it is reached
         raise SystemExit(REFUSED)
 
 

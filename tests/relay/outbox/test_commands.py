@@ -169,6 +169,17 @@ async def test_retry_does_not_wait_for_back_off_or_breakers(bench: Bench) -> Non
     assert line(outbox, "show", number).exit_code == 1
 
 
+async def test_mail_that_is_on_its_way_fails_a_retry_of_it_and_not_one_of_all(bench: Bench) -> None:
+    line = Line(bench)
+    number = await bench.outbox.accept(bench.parcel())
+    now_us = clock.micros(clock.now())
+    with bench.store.begin() as tx:
+        assert rows.claim(tx, bench.account.server.id, rows.Claim("one", now_us, now_us + 60_000_000, 1))
+    for words, code in (((number,), 1), (("--all",), 0)):
+        assert line(outbox, "retry", *words, "--json").exit_code == code
+        assert line.lines == [{"done": [], "skipped": [number]}]
+
+
 async def test_poison_gets_new_lives_by_retry(bench: Bench) -> None:
     line = Line(bench)
     number = await bench.outbox.accept(bench.parcel(why=Why.LATER))
