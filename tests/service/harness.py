@@ -23,22 +23,24 @@ from aiosmtpd.smtp import SMTP
 from click.testing import CliRunner
 
 from relay.cli import main
+from tests.steady import steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Machines freeze for a minute, too.
+#: For what has no time limit of its own.
 PATIENCE_SECONDS = 150
 
 
 def until(fact: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS) -> Any:
     """Ask until the answer is true, and return it; AssertionError if it does not come."""
-    deadline = time.monotonic() + seconds
+    deadline = steady() + seconds
     while True:
+        late = steady() > deadline  # before it is asked: the answer may take a while
         answer = fact()
-        if answer or time.monotonic() > deadline:
+        if answer or late:
             assert answer, "the fact did not come"
             return answer
         time.sleep(0.05)
@@ -118,14 +120,14 @@ class CustomerServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._started.wait(10)
+        self._started.wait(PATIENCE_SECONDS)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
 
 
 class TlsSocket(ssl.SSLSocket):
@@ -249,7 +251,7 @@ class Relay:
         """End the daemon as an operator does; its exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(40)
+        code = self.process.wait(PATIENCE_SECONDS)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.process = None
@@ -272,7 +274,7 @@ class Relay:
     def wait_for_death(self) -> None:
         """Wait until the killed daemon is gone."""
         assert self.process is not None
-        self.process.wait(10)
+        self.process.wait(PATIENCE_SECONDS)
         assert self.process.stdout is not None
         self.process.stdout.close()
         self.process = None
@@ -294,7 +296,7 @@ class Relay:
     def metrics(self) -> str:
         """Return the page of numbers."""
         host, port = self.address("http")
-        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE_SECONDS) as answer:
             text: str = answer.read().decode()
         return text
 

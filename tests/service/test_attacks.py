@@ -12,15 +12,15 @@ import random
 import re
 import resource
 import socket
-import statistics
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service.harness import Relay, until
+from tests.service.harness import PATIENCE_SECONDS, Relay, until
 from tests.service.wire import Client, NextHop
+from tests.steady import steady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,9 +46,9 @@ def house(tmp_path_factory: pytest.TempPathFactory, hop: NextHop) -> Iterator[Re
 def _stands(house: Relay, hop: NextHop) -> Iterator[None]:
     hop.friendly()
     yield
-    started = time.monotonic()
+    started = steady()
     assert greeted(house)
-    assert time.monotonic() - started < GREETING_SECONDS
+    assert steady() - started < GREETING_SECONDS
     assert house.events("bug") == []
     for command in hop.commands:
         assert re.fullmatch(rb"[ -~]+\r\n", command), command
@@ -59,14 +59,14 @@ def _stands(house: Relay, hop: NextHop) -> Iterator[None]:
 
 
 def greeted(house: Relay) -> bool:
-    with socket.create_connection(house.address("submission"), 20) as talk:
+    with door(house) as talk:
         return talk.recv(100).startswith(b"220 ")
 
 
 def raw(house: Relay, *pieces: bytes, wait: float = 5.0) -> bytes:
     """Send pieces in clear text, and return everything that comes back until it ends or falls silent."""
     heard = b""
-    with socket.create_connection(house.address("submission"), 20) as talk, contextlib.suppress(OSError):
+    with door(house) as talk, contextlib.suppress(OSError):
         talk.settimeout(wait)
         for piece in pieces:
             talk.sendall(piece)
@@ -149,15 +149,15 @@ def test_a_stranger_cannot_name_another_client(house: Relay, header: bytes) -> N
 
 def test_floods_that_nobody_reads_delay_nobody(house: Relay) -> None:
     floods = (b"NOOP\r\n" * 300_000, b"EHLO x\r\n" * 100_000, b"x" * 2_000_000, b"BDAT 0\r\n" * 100_000)
-    talks = [socket.create_connection(house.address("submission"), 20) for _ in range(8)]
+    talks = [door(house) for _ in range(8)]
     try:
         for number, talk in enumerate(talks):
             talk.settimeout(0.5)
             with contextlib.suppress(OSError):
                 talk.sendall(floods[number % len(floods)])
-        started = time.monotonic()
+        started = steady()
         assert greeted(house)
-        assert time.monotonic() - started < GREETING_SECONDS
+        assert steady() - started < GREETING_SECONDS
     finally:
         for talk in talks:
             talk.close()
@@ -170,19 +170,19 @@ def test_a_client_that_is_logged_in_cannot_hold_the_daemon_either(house: Relay, 
         with contextlib.suppress(OSError):
             client._talk.settimeout(1.0)
             client.send(flood * 50_000)
-        started = time.monotonic()
+        started = steady()
         assert greeted(house)
-        assert time.monotonic() - started < GREETING_SECONDS
+        assert steady() - started < GREETING_SECONDS
 
 
 def test_hundreds_of_silent_and_dripping_clients_delay_nobody(house: Relay) -> None:
-    talks = [socket.create_connection(house.address("submission"), 20) for _ in range(400)]
+    talks = [door(house) for _ in range(400)]
     try:
         for talk in talks[:200]:
             talk.sendall(b"E")
-        started = time.monotonic()
+        started = steady()
         assert greeted(house)
-        assert time.monotonic() - started < GREETING_SECONDS
+        assert steady() - started < GREETING_SECONDS
         for talk in talks[:200]:
             talk.sendall(b"H")
         with Client(house, LOGIN) as client:
@@ -201,7 +201,7 @@ def test_re_27_more_clients_than_files_cost_nothing_and_leave_nothing_behind(hou
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (256, before[1]))
     talks: list[socket.socket] = []
     try:
-        talks.extend(socket.create_connection(house.address("submission"), 20) for _ in range(1000))
+        talks.extend(door(house) for _ in range(1000))
         spent, started = cpu_seconds(pid), time.monotonic()
         until(lambda: time.monotonic() - started > 2)
         assert cpu_seconds(pid) - spent < 0.5 * (time.monotonic() - started)
@@ -210,7 +210,11 @@ def test_re_27_more_clients_than_files_cost_nothing_and_leave_nothing_behind(hou
             talk.close()
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
         resource.setrlimit(resource.RLIMIT_NOFILE, mine)
-    until(lambda: greeted(house), seconds=20)
+    until(lambda: greeted(house))
+
+
+def door(house: Relay) -> socket.socket:
+    return socket.create_connection(house.address("submission"), PATIENCE_SECONDS)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -220,16 +224,16 @@ def cpu_seconds(pid: int) -> float:
 
 def test_au_03_nobody_learns_from_the_time_who_exists(house: Relay) -> None:
     def seconds(login: str) -> float:
-        found = []
-        for number in range(5):
-            house.passwords[login], kept = f"wrong {login} {number}", house.passwords.get(login)
-            started = time.monotonic()
-            with pytest.raises(AssertionError):
-                Client(house, login)
-            found.append(time.monotonic() - started)
-            if kept is not None:
-                house.passwords[login] = kept
-        return statistics.median(found)
+        house.passwords[login], kept = f"wrong {time.monotonic_ns()} {login}", house.passwords.get(login)
+        started = time.monotonic()
+        with pytest.raises(AssertionError):
+            Client(house, login)
+        took = time.monotonic() - started
+        if kept is not None:
+            house.passwords[login] = kept
+        return took
 
-    known, unknown = seconds(LOGIN), seconds("nobody@acme.example")
+    pairs = [(seconds(LOGIN), seconds("nobody@acme.example")) for _ in range(5)]
+    # the least: what else the machine does only adds
+    known, unknown = (min(each) for each in zip(*pairs, strict=True))
     assert abs(known - unknown) < max(0.4 * max(known, unknown), 0.015)

@@ -18,7 +18,7 @@ from relay import clock
 from relay.feedback import signed
 from relay.signing import dkim
 from relay.signing.dkim import Signer
-from tests.service.harness import Relay, until
+from tests.service.harness import PATIENCE_SECONDS, Relay, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ def report(raw: bytes, signer: Signer | None, domain: str = "loop.example", kind
 
 def mail_in(relay: Relay, *reports: bytes) -> None:
     host, port = relay.address("feedback")
-    with smtplib.SMTP(host, port, timeout=30) as client:
+    with smtplib.SMTP(host, port, timeout=PATIENCE_SECONDS) as client:
         for one in reports:
             client.sendmail("", [ADDRESS], one)
 
@@ -153,12 +153,12 @@ def test_not_spam_takes_a_vote_back_and_a_signed_post_counts_once(
     mail_in(relay, report(ann, LOOP, kind="not-spam"))
     until(lambda: tally(relay, OTHER)["votes"] == 1)
     with relay.client(OTHER) as client:
-        until(lambda: not refused(client, OTHER, "ann@a.example"), seconds=15)
+        until(lambda: not refused(client, OTHER, "ann@a.example"))
 
 
 def answer(asked: urllib.request.Request) -> int:
     try:
-        with urllib.request.urlopen(asked, timeout=10) as found:  # noqa: S310 - our own daemon
+        with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as found:  # noqa: S310 - our own daemon
             return int(found.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -207,7 +207,7 @@ def test_a_bounce_to_our_return_path_counts_once_and_reaches_the_sender(
     path = out.sender
     assert re.fullmatch(r"bounce\+[a-z2-7]{52}@return\.example", path)
     host, port = relay.address("feedback")
-    with smtplib.SMTP(host, port, timeout=30) as client:
+    with smtplib.SMTP(host, port, timeout=PATIENCE_SECONDS) as client:
         client.ehlo()
         client.mail("")
         assert client.rcpt(path.replace("bounce+", "bounce+a"))[0] == 550, "forged"

@@ -126,46 +126,46 @@ def test_under_the_brake_mail_is_taken_and_waits(relay: Relay, customer: Custome
         client.mail(APP)
         assert rcpt(client, "a@world.example")[0].startswith("250")
         relay.run("brake", "--for", "10min", "--reason", "a storm")
-        until(lambda: 'gatepost_switch{switch="brake"} 1.0' in relay.metrics(), seconds=15)
+        until(lambda: 'gatepost_switch{switch="brake"} 1.0' in relay.metrics())
         client.data(message(sender=APP).as_bytes())  # the dot of an open transaction too
         client.send_message(message(sender=APP))
     assert len(relay.rows("outbox", "list")) == 2
     assert "brake" in relay.run("check").stdout
     assert len(customer.messages) == before
     relay.run("brake", "--off")
-    until(lambda: len(customer.messages) == before + 2, seconds=30)
+    until(lambda: len(customer.messages) == before + 2)
     assert 'gatepost_switch{switch="brake"} 0.0' in relay.metrics()
     actions = [one["action"] for one in relay.json("audit", "list")]
     assert [one for one in actions if one.startswith("brake")] == ["brake off", "brake on"]
     sessions = [relay.client(APP) for _ in range(8)]  # both workers forward again
-    until(lambda: all(forwards(one) for one in sessions), seconds=15)
-    until(lambda: relay.rows("outbox", "list") == [], seconds=30)
+    until(lambda: all(forwards(one) for one in sessions))
+    until(lambda: relay.rows("outbox", "list") == [])
     for one in sessions:
         one.close()
 
 
 def test_the_owners_switch_and_the_providers_do_not_lift_each_other(relay: Relay) -> None:
     relay.run("account", "pause", PAUSED)
-    until(lambda: "paused by its owner" in may_send(relay, PAUSED), seconds=15)
+    until(lambda: "paused by its owner" in may_send(relay, PAUSED))
     assert relay.json("account", "show", PAUSED)["standing"] == "suspended"
     relay.run("account", "suspend", PAUSED, "--reason", "spam")
     relay.run("account", "resume", PAUSED)
-    until(lambda: "spam" in may_send(relay, PAUSED), seconds=15)
+    until(lambda: "spam" in may_send(relay, PAUSED))
     relay.run("account", "pause", PAUSED)
     relay.run("account", "reinstate", PAUSED)
-    until(lambda: "paused by its owner" in may_send(relay, PAUSED), seconds=15)
+    until(lambda: "paused by its owner" in may_send(relay, PAUSED))
     relay.run("account", "resume", PAUSED)
-    until(lambda: may_send(relay, PAUSED).startswith("250"), seconds=15)
+    until(lambda: may_send(relay, PAUSED).startswith("250"))
 
 
 def test_a_bypass_lets_a_suspended_account_send_until_it_ends(relay: Relay) -> None:
     sessions = [relay.client(SPAMMED) for _ in range(8)]  # of both workers: what they do not know yet bites
     relay.run("account", "suspend", SPAMMED, "--reason", "spam")
-    until(lambda: all(answer(one, SPAMMED).startswith("550") for one in sessions), seconds=15)
+    until(lambda: all(answer(one, SPAMMED).startswith("550") for one in sessions))
     relay.run("bypass", "--for", "30m")
-    until(lambda: all(answer(one, SPAMMED).startswith("250") for one in sessions), seconds=15)
+    until(lambda: all(answer(one, SPAMMED).startswith("250") for one in sessions))
     relay.run("bypass", "--off")
-    until(lambda: all(answer(one, SPAMMED).startswith("550") for one in sessions), seconds=15)
+    until(lambda: all(answer(one, SPAMMED).startswith("550") for one in sessions))
     for one in sessions:
         one.close()
     assert relay.run("bypass", "--off", check=False).returncode == 1

@@ -10,7 +10,7 @@ import struct
 
 import pytest
 
-from tests.service.harness import TlsSocket
+from tests.service.harness import PATIENCE_SECONDS, TlsSocket
 
 
 def trusting() -> ssl.SSLContext:
@@ -22,7 +22,7 @@ def trusting() -> ssl.SSLContext:
 
 def test_a_server_that_died_before_the_handshake_leaves_no_socket_open() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        plain = socket.create_connection(listening.getsockname(), 20)
+        plain = socket.create_connection(listening.getsockname(), PATIENCE_SECONDS)
         accepted, _ = listening.accept()
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         accepted.close()  # RST: what a killed process leaves

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service.harness import until
+from tests.service.harness import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def test_mail_arrives_as_it_was_sent_below_our_own_headers(relay: Relay, custome
 
 
 def test_implicit_tls_takes_mail_too(relay: Relay, customer: CustomerServer) -> None:
-    with smtplib.SMTP_SSL(*relay.address("submissions"), context=relay.trust(), timeout=20) as client:
+    with smtplib.SMTP_SSL(*relay.address("submissions"), context=relay.trust()) as client:
         client.login(ALICE, relay.passwords[ALICE])
         client.send_message(message())
     assert len(customer.messages) == 1
@@ -143,7 +143,7 @@ def test_the_customers_server_decides_about_the_message(relay: Relay, customer: 
 
 
 def test_nobody_sends_without_a_login(relay: Relay) -> None:
-    with smtplib.SMTP(*relay.address("submission"), timeout=20) as client:
+    with smtplib.SMTP(*relay.address("submission"), timeout=PATIENCE_SECONDS) as client:
         client.ehlo()
         assert client.mail(ALICE)[0] == 530
         client.starttls(context=relay.trust())
@@ -171,7 +171,7 @@ def test_a_suspension_holds_in_an_open_session_and_a_reinstatement_too(
         code, text = client.rcpt(BOB)
         return text if code == 550 else None
 
-    text = until(refused, seconds=15)
+    text = until(refused)
     assert b"list was bought" in text
     assert shown["case_id"].encode() in text
     assert client.rcpt("postmaster@relay.example")[0] == 250, "support stays reachable"
@@ -179,7 +179,7 @@ def test_a_suspension_holds_in_an_open_session_and_a_reinstatement_too(
     explained = relay.json("explain", shown["case_id"])
     assert (explained["to"], explained["reason"]) == ("suspended", "list was bought")
     relay.run("account", "reinstate", ALICE)
-    until(lambda: refused() is None, seconds=15)
+    until(lambda: refused() is None)
     client.rset()
     client.send_message(message())
     client.quit()
@@ -207,12 +207,12 @@ def test_metrics_show_zeros_and_no_person(relay: Relay) -> None:
     with relay.client(ALICE) as client:
         client.send_message(message())
     host, port = relay.address("http")
-    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{host}:{port}/metrics", timeout=PATIENCE_SECONDS) as answer:
         text = answer.read().decode()
     assert 'gatepost_messages_total{action="defer",outcome="deferred"} 0.0' in text
     assert "acme.example" not in text
     for path in ("healthz", "readyz"):
-        with urllib.request.urlopen(f"http://{host}:{port}/{path}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}/{path}", timeout=PATIENCE_SECONDS) as answer:
             assert answer.status == 200
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service.harness import Relay, until
+from tests.service.harness import PATIENCE_SECONDS, Relay, until
 from tests.service.test_main_job import message
 from tests.service.test_postfix import accepts, free_port
 
@@ -66,10 +66,10 @@ def ports(customer: CustomerServer) -> Iterator[tuple[int, int]]:
     )
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([str(SMTPD), "-d", "-f", folder / "smtpd.conf"], stdout=log, stderr=log)
-    until(lambda: accepts(plain) and accepts(secured), seconds=20)
+    until(lambda: accepts(plain) and accepts(secured))
     yield plain, secured
     process.terminate()
-    process.wait(10)
+    process.wait(PATIENCE_SECONDS)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -82,7 +82,7 @@ def test_opensmtpd_takes_mail_and_sends_it_on(
     with relay.client("a@plain.example") as client:
         for _ in range(3):
             client.send_message(sent)
-    until(lambda: len(customer.messages) == 3, seconds=25)
+    until(lambda: len(customer.messages) == 3)
     assert all(stored.raw.endswith(sent.as_bytes()) for stored in customer.messages)
 
 
@@ -90,7 +90,7 @@ def test_opensmtpd_is_logged_in_to_under_tls(
     relay: Relay, ports: tuple[int, int], customer: CustomerServer
 ) -> None:
     try:
-        with smtplib.SMTP("127.0.0.1", ports[1], timeout=20) as probe:
+        with smtplib.SMTP("127.0.0.1", ports[1], timeout=PATIENCE_SECONDS) as probe:
             probe.starttls(context=ssl._create_unverified_context())  # noqa: S323 - a probe
     except ssl.SSLError as error:
         pytest.skip(f"the TLS of this OpenSMTPD does not work with this OpenSSL: {error.reason}")
@@ -103,7 +103,7 @@ def test_opensmtpd_is_logged_in_to_under_tls(
     relay.account("a@secured.example", "secured")
     with relay.client("a@secured.example") as client:
         client.send_message(message(sender="a@secured.example"))
-    until(lambda: len(customer.messages) == 1, seconds=25)
+    until(lambda: len(customer.messages) == 1)
 
 
 def test_what_opensmtpd_cannot_take_is_said_at_once(

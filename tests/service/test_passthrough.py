@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
-from tests.service.harness import Relay, until
+from tests.service.harness import PATIENCE_SECONDS, Relay, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,11 +65,11 @@ class Keeper:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(PATIENCE_SECONDS)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,9 @@ def test_a_blocked_password_is_refused_although_the_server_would_take_it(relay: 
             return error.smtp_code
         return 235
 
-    until(lambda: answer() == 525, seconds=15)
+    until(lambda: answer() == 525)
     relay.run("credential", "unblock", "carol@keeps.example", "--password-stdin", stdin="her own password\n")
-    until(lambda: answer() == 235, seconds=15)
+    until(lambda: answer() == 235)
 
 
 def test_the_password_in_use_is_known_by_its_fingerprint_so_that_a_compromise_can_block_it(
@@ -146,5 +146,5 @@ def test_the_password_in_use_is_known_by_its_fingerprint_so_that_a_compromise_ca
 ) -> None:
     for _ in range(2):
         relay.client("carol@keeps.example", "her own password").quit()
-    known = until(lambda: relay.json("credential", "list", "carol@keeps.example"), seconds=15)
+    known = until(lambda: relay.json("credential", "list", "carol@keeps.example"))
     assert [(one["blocked"], one["own"]) for one in known] == [(False, False)]

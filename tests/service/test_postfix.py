@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service.harness import Relay, until
+from tests.service.harness import PATIENCE_SECONDS, Relay, until
 from tests.service.test_main_job import message
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def sink_port() -> Iterator[int]:
     until(lambda: accepts(port))
     yield port
     process.terminate()
-    process.wait(10)
+    process.wait(PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +98,10 @@ def postfix_port(customer: CustomerServer) -> Iterator[int]:
     shutil.chown(folder / "data", "postfix")
     (folder / "main.cf").write_text(MAIN.format(folder=folder, next=customer.port))
     (folder / "master.cf").write_text(MASTER.format(port=port))
-    subprocess.run([POSTFIX, "-c", folder, "start"], check=True, capture_output=True, timeout=60)
+    subprocess.run([POSTFIX, "-c", folder, "start"], check=True, capture_output=True)
     until(lambda: accepts(port))
     yield port
-    subprocess.run([POSTFIX, "-c", folder, "stop"], check=False, capture_output=True, timeout=60)
+    subprocess.run([POSTFIX, "-c", folder, "stop"], check=False, capture_output=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 

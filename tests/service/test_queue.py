@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.service.harness import until
+from tests.service.harness import PATIENCE_SECONDS, until
 from tests.service.test_main_job import ALICE, BOB, message
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def test_standing_is_asked_again_at_each_attempt(relay: Relay, customer: Custome
 @pytest.mark.usefixtures("queued")
 def test_a_rotated_key_seals_what_waits_after_a_reload(relay: Relay, customer: CustomerServer) -> None:
     def waits() -> list[bytes]:
-        with closing(sqlite3.connect(relay.folder / "gatepost.db", timeout=20)) as database:
+        with closing(sqlite3.connect(relay.folder / "gatepost.db", timeout=PATIENCE_SECONDS)) as database:
             return [sealed[:1] for (sealed,) in database.execute("SELECT envelope FROM outbox ORDER BY id")]
 
     customer.replies["DATA"] = "451 4.2.0 later"

@@ -160,9 +160,9 @@ def test_what_staff_deleted_as_spam_is_known_whoever_sends_it_until_it_is_forgot
             client.send_message(message(sender="eve@other.example", text=f"{words}\nDear Anna 4711"))
         return list(until(lambda: relay.events("message")[seen:])[0]["rules"])
 
-    until(lambda: "known_spam" in rules_of_eve(), seconds=20)
+    until(lambda: "known_spam" in rules_of_eve())
     relay.run("campaigns", "forget", known["fingerprint"])
-    until(lambda: "known_spam" not in rules_of_eve(), seconds=20)
+    until(lambda: "known_spam" not in rules_of_eve())
     shown = relay.json("habits", "show", ALICE)
     assert shown["abstains"] == "known for less than 14 days"
     relay.run("habits", "forget", ALICE)

@@ -66,7 +66,7 @@ def test_what_is_learned_reaches_the_running_daemon(relay: Relay, tmp_path: Path
     before = score()
     learned = relay.json("learn", "spam", *(str(path) for path in tmp_path.glob("*.eml")))
     assert (learned["new"], learned["spam"]) == (40, 40)
-    until(lambda: score() != before, seconds=20)
+    until(lambda: score() != before)
 
 
 def test_what_people_complained_about_is_studied_by_the_daemon(

@@ -27,7 +27,7 @@ def quiet(house: Relay, hop: NextHop, copies: int) -> None:
     with Client(house, LOGIN) as after:
         mark = b"mark-%d" % time.monotonic_ns()
         assert after.submit(A, BOB, text(mark.decode())).startswith(b"250")
-    until(lambda: any(mark in one.raw for one in list(hop.messages)), seconds=20)
+    until(lambda: any(mark in one.raw for one in list(hop.messages)))
     assert len([one for one in hop.messages if b"<mark-" not in one.raw]) == copies
 
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.service.catalogue.letters import BOB, CAROL, LOGIN, A, later, quiet, text, waiting
-from tests.service.harness import Relay, until
+from tests.service.harness import PATIENCE_SECONDS, Relay, until
 from tests.service.wire import Client, NextHop
 
 pytestmark = pytest.mark.service
@@ -207,7 +207,7 @@ def test_du_33_a_message_in_flight_ends_well_before_the_daemon_does(house: Relay
     ending.start()
     assert idle.reply().startswith(b"421 4.3.2")
     assert busy.reply().startswith(b"250")
-    ending.join(60)
+    ending.join(PATIENCE_SECONDS)
     assert codes == [0]
     assert len(hop.messages) == 1
     idle.close()

@@ -8,14 +8,14 @@ import smtplib
 import pytest
 
 from tests.service.catalogue.letters import BOB, A, quiet, text
-from tests.service.harness import Relay
+from tests.service.harness import PATIENCE_SECONDS, Relay
 from tests.service.wire import Client, NextHop
 
 pytestmark = pytest.mark.service
 
 
 def reports_taken(house: Relay, address: str) -> int:
-    with smtplib.SMTP(*house.address("feedback"), timeout=20) as reporter:
+    with smtplib.SMTP(*house.address("feedback"), timeout=PATIENCE_SECONDS) as reporter:
         reporter.helo("isp.example")
         reporter.mail("fbl@isp.example")
         return reporter.rcpt(address)[0]

@@ -95,13 +95,13 @@ class Campaign(Site):
         self.relay.wait_for_death()
         self.store.calm()
         self.load.quiet()
-        until(lambda: self.upstream.connections == 0, seconds=30)
+        until(lambda: self.upstream.connections == 0)
         self.kills += 1
         return self._examine()
 
     def _flow(self, answers: int) -> None:
         before = self._answers()
-        until(lambda: self._answers() >= before + answers, seconds=60)
+        until(lambda: self._answers() >= before + answers)
 
     def _answers(self) -> int:
         return sum(len(entry.answers) for entry in list(self.book.entries))

@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from tests.service.faults.book import KINDS, SENDER
+from tests.service.harness import PATIENCE_SECONDS
 from tests.service.wire import Client
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Load:
     def quiet(self) -> None:
         """Wait until every session has lost its connection; call `shut` first."""
         with self._changed:
-            done = self._changed.wait_for(lambda: min(self._seen) == self._shut, timeout=90)
+            done = self._changed.wait_for(lambda: min(self._seen) == self._shut, timeout=PATIENCE_SECONDS)
         assert done, "a client still waits for its answer"
 
     def end(self) -> None:
@@ -62,7 +63,7 @@ class Load:
         self._ended.set()
         self.let_in()
         for thread in self._threads:
-            thread.join(90)
+            thread.join(PATIENCE_SECONDS)
             assert not thread.is_alive(), "a client hangs"
 
     def _run(self, number: int, seed: int) -> None:

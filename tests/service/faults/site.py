@@ -104,7 +104,7 @@ class Site:
         if self._bodies():
             self._age_files()
             self.relay.start()
-            until(lambda: not self._bodies(), seconds=10)
+            until(lambda: not self._bodies())
             assert self.relay.stop() == 0
         remains = self.store.remains()
         return left + remains.faults + self.book.broken(remains.waits, remains.reports)

@@ -20,7 +20,7 @@ from relay.outbox.spool import PURPOSE
 from relay.store import outbox as rows
 from relay.store.engine import Store
 from tests.service.faults.book import DOMAIN, number_in
-from tests.service.harness import ROOT, until
+from tests.service.harness import PATIENCE_SECONDS, ROOT, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,10 +103,14 @@ class Sqlite:
                     shutil.copyfile(self.home / name, Path(folder) / name)
             return read(self.url, Path(folder), self.home)
 
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.home / "gatepost.db", timeout=PATIENCE_SECONDS)
+
     @contextlib.contextmanager
     def stalled(self) -> Iterator[None]:
         """Let no transaction commit meanwhile."""
-        connection = sqlite3.connect(self.home / "gatepost.db", timeout=20, isolation_level=None)
+        connection = self._connect()
+        connection.isolation_level = None
         try:
             connection.execute("BEGIN IMMEDIATE")
             yield
@@ -130,13 +134,13 @@ class Sqlite:
 
     def age_leases(self) -> None:
         """Let a minute pass for the leases of dead workers."""
-        with contextlib.closing(sqlite3.connect(self.home / "gatepost.db", timeout=20)) as connection:
+        with contextlib.closing(self._connect()) as connection:
             connection.execute(_AGE)
             connection.commit()
 
     def waiting(self) -> int:
         """Return how many messages wait."""
-        with contextlib.closing(sqlite3.connect(self.home / "gatepost.db", timeout=20)) as connection:
+        with contextlib.closing(self._connect()) as connection:
             return int(connection.execute(_WAITING).fetchone()[0])
 
     def close(self) -> None:
@@ -144,7 +148,7 @@ class Sqlite:
         if self._watcher is not None:
             assert self._watcher.stdin is not None
             self._watcher.stdin.close()
-            self._watcher.wait(10)
+            self._watcher.wait(PATIENCE_SECONDS)
 
 
 class Postgres:
@@ -168,7 +172,7 @@ class Postgres:
 
     def remains(self) -> Remains:
         """Read the database once the dead daemon's connections have ended."""
-        until(lambda: self._others() == 0, seconds=20)
+        until(lambda: self._others() == 0)
         return read(self.url, self.home, self.home)
 
     @contextlib.contextmanager

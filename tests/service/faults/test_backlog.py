@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tests.postgres import Server
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.service
 
 MESSAGES = 10_000
 

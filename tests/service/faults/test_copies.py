@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.service.faults.book import Entry
     from tests.service.faults.site import Site
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.service
 
 
 @pytest.fixture(params=["on_sqlite", "on_postgres"])

@@ -14,7 +14,7 @@ from tests.service.faults.book import SENDER
 from tests.service.faults.site import Site
 from tests.service.faults.stores import Sqlite
 from tests.service.faults.test_stores import ready
-from tests.service.harness import until
+from tests.service.harness import PATIENCE_SECONDS, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.service.faults.warm import Starter
     from tests.service.wire import Client
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.service
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 SYNCS = "fsync,fdatasync"
@@ -43,7 +43,7 @@ def strace(site: Site, log: Path, *what: str) -> Iterator[None]:
         yield
     finally:
         tracer.terminate()
-        tracer.wait(20)
+        tracer.wait(PATIENCE_SECONDS)
         tracer.stderr.close()
 
 
@@ -107,10 +107,10 @@ def test_a_disk_that_fails_is_451_and_nothing_is_taken_until_it_works_again(
         with strace(on_sqlite, tmp_path / "strace.log", *fail):
             for large in (True, False):  # the second finds the store red
                 assert on_sqlite.send(client, "later", large=large)[0].startswith(b"451")
-            until(lambda: ready(on_sqlite) == 503, seconds=30)
+            until(lambda: ready(on_sqlite) == 503)
             # mail that could be handed on is not taken either
             assert on_sqlite.send(client, "now")[0].startswith(b"451")
-        until(lambda: ready(on_sqlite) == 200, seconds=20)
+        until(lambda: ready(on_sqlite) == 200)
         assert on_sqlite.send(client, "later")[0].startswith(b"250")
     assert on_sqlite.settle() == []
 
@@ -169,7 +169,7 @@ def test_du_22_a_full_spool_is_452_early_and_recovers_by_itself(
             assert not any((small_disk / "spool").rglob("*-*")), "a cut copy stays"
             assert site.send(client, "now", large=True)[0].startswith(b"250"), "needs no room"
             filling.unlink()
-            until(lambda: site.send(client, "later", large=True)[0].startswith(b"250"), seconds=15)
+            until(lambda: site.send(client, "later", large=True)[0].startswith(b"250"))
         assert not entry.copies
         assert site.settle() == []
     store.close()
@@ -186,14 +186,14 @@ def test_du_22_a_full_disk_of_the_database_promises_nothing_and_recovers_by_itse
             assert site.send(client, "later")[0].startswith(b"250")
             site.drain()
             filling = fill(small_disk)
-            until(lambda: site.send(client, "later")[0].startswith(b"452"), seconds=15)
+            until(lambda: site.send(client, "later")[0].startswith(b"452"))
             assert site.send(client, "dot")[0].startswith(b"452"), "said at the dot too"
-            until(lambda: ready(site) == 503, seconds=30)
+            until(lambda: ready(site) == 503)
             # what could be handed on is not taken either: no record of it could be kept
             assert site.send(client, "now")[0].startswith(b"452")
             filling.unlink()
-            until(lambda: ready(site) == 200, seconds=30)
-            until(lambda: site.send(client, "later")[0].startswith(b"250"), seconds=15)
+            until(lambda: ready(site) == 200)
+            until(lambda: site.send(client, "later")[0].startswith(b"250"))
         store.home = tmp_path
         site.relay.stop()
     store.close()
@@ -214,6 +214,6 @@ def test_du_22_no_inodes_left_is_452_too(tmp_path: Path, starter: Starter, small
             for path in small_disk.iterdir():
                 if path.name.isdigit():
                     path.unlink()
-            until(lambda: site.send(client, "later", large=True)[0].startswith(b"250"), seconds=15)
+            until(lambda: site.send(client, "later", large=True)[0].startswith(b"250"))
         assert site.settle() == []
     store.close()

@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from tests.service.faults.book import SENDER
 from tests.service.faults.stores import Postgres
 from tests.service.harness import Relay, until
 from tests.service.wire import Client
+from tests.steady import steady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.service.faults.site import Site
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.service
 
 NAME = ".s.PGSQL.5432"
 
@@ -118,9 +118,9 @@ def test_du_28_a_node_cut_off_from_the_store_takes_nothing_and_the_others_go_on(
     with site.client() as near, Client(relay, SENDER) as far:
         assert site.send(far, "later")[0].startswith(b"250")
         wire.cut()
-        began = time.monotonic()
+        began = steady()
         assert site.send(far, "later")[0].startswith(b"451")
-        assert time.monotonic() - began < 12
+        assert steady() - began < 12
         # what waits here is delivered by the other
         assert site.send(near, "later")[0].startswith(b"250")
         site.store.age_leases()
@@ -130,7 +130,7 @@ def test_du_28_a_node_cut_off_from_the_store_takes_nothing_and_the_others_go_on(
         def taken() -> bool:
             return site.send(far, "later")[0].startswith(b"250")
 
-        until(taken, seconds=15)
+        until(taken)
     assert relay.stop() == 0
     site.store.age_leases()
     assert site.settle() == []

@@ -10,13 +10,14 @@ import pytest
 from tests.service.faults.site import Site
 from tests.service.faults.stores import Sqlite
 from tests.service.harness import until
+from tests.steady import steady
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.service.faults.warm import Starter
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.service
 
 
 def test_a_server_that_dies_at_any_byte_loses_and_doubles_nothing(on_sqlite: Site) -> None:
@@ -47,9 +48,9 @@ def test_a_silent_server_costs_a_client_no_more_than_the_configured_time(
         site.relay.start()
         with site.client() as client:
             site.upstream.silent = stage
-            began = time.monotonic()
+            began = steady()
             answer, _ = site.send(client, "now")
-            assert time.monotonic() - began < 8
+            assert steady() - began < 8
         assert answer.startswith(b"250")
         site.upstream.silent = ""
         assert site.settle() == []
@@ -63,11 +64,11 @@ def test_du_30_a_server_slow_to_answer_the_dot_gets_one_copy_and_the_client_its_
     site, seconds = on_sqlite, 50
     site.upstream.pause = seconds
     with site.client() as client:
-        began = time.monotonic()
+        began, steadily = time.monotonic(), steady()
         answer, entry = site.send(client, "now")
-        answered = time.monotonic() - began
+        assert time.monotonic() - began > 35
+        assert steady() - steadily < 45
     assert answer.startswith(b"250")
-    assert 35 < answered < 45
     (row,) = site.relay.rows("outbox", "list")
     assert row["reason"] == "in doubt"
     # staff's wish to try it now does not touch what is still on its way

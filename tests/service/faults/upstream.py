@@ -15,6 +15,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tests.service.harness import PATIENCE_SECONDS
+
 if TYPE_CHECKING:
     from typing import BinaryIO
 
@@ -80,7 +82,7 @@ class Upstream:
     def _serve(self, talk: socket.socket) -> None:
         try:
             with contextlib.suppress(OSError), talk, talk.makefile("rb") as reader:
-                talk.settimeout(120)
+                talk.settimeout(PATIENCE_SECONDS)
                 self._talk(talk, reader)
         finally:
             with self.lock:

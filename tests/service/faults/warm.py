@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from relay.cli import main
-from tests.service.harness import ROOT, Process, Relay
+from tests.service.harness import PATIENCE_SECONDS, ROOT, Process, Relay
 
 if TYPE_CHECKING:
     import signal
@@ -48,7 +48,7 @@ class Starter:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(PATIENCE_SECONDS)
         self._process.stdout.close()
 
 
