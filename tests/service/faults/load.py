@@ -72,8 +72,9 @@ class Load:
         while not self._ended.is_set():
             with self._changed:
                 if not self._open.is_set():
-                    self._seen[number] = self._shut
-                    self._changed.notify_all()
+                    if self._seen[number] != self._shut:  # else all would wake each other for ever
+                        self._seen[number] = self._shut
+                        self._changed.notify_all()
                     self._changed.wait(1)
                     continue
             broken = self._session(dice, broken)
