@@ -301,8 +301,9 @@ class Daemon:
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
         """Tell whether mail can be taken, and each part's health."""
-        healthy, draining = self.parts.store.healthy, self._stop.is_set()
-        return healthy and not draining, {"store": healthy, "draining": draining}
+        outbox, draining = self.parts.outbox, self._stop.is_set()
+        facts = {"store": outbox.store.healthy, "spool": outbox.spool.healthy, "draining": draining}
+        return outbox.healthy and not draining, facts
 
     def _tell(self, state: str) -> None:
         if not self.role.supervised:  # of several processes the supervisor tells systemd
@@ -373,9 +374,8 @@ class Daemon:
 
 def run(path: Path, config: Config) -> int:
     """Serve in this process alone until told to stop; the exit code."""
-    listeners = config.listeners
     names = ("submission", "submissions", "feedback", "http")
-    sockets = {name: bind(address) for name in names if (address := getattr(listeners, name))}
+    sockets = {name: bind(address) for name in names if (address := getattr(config.listeners, name))}
     scrape.forget(config.path(Path("run")))
     try:
         return run_with(path, config, sockets, Role())

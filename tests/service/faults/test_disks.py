@@ -92,6 +92,24 @@ def test_du_21_all_is_synced_before_the_250_is_written(
 
 
 @needs_strace
+def test_du_21_a_spool_that_cannot_be_synced_takes_nothing_that_waits_and_says_so(
+    on_sqlite: Site, tmp_path: Path
+) -> None:
+    folder = on_sqlite.relay.folder / "spool"
+    with on_sqlite.client() as client:
+        fail = ("-P", str(folder), "-e", f"trace={SYNCS}", "-e", f"inject={SYNCS}:error=EIO")
+        with strace(on_sqlite, tmp_path / "strace.log", *fail):
+            assert on_sqlite.send(client, "later", large=True)[0].startswith(b"451")
+        # the kernel may have dropped what it could not write: it is trusted again after a while
+        assert on_sqlite.send(client, "later")[0].startswith(b"451")
+        assert on_sqlite.send(client, "now")[0].startswith(b"250")
+        assert ready(on_sqlite) == 503
+        until(lambda: ready(on_sqlite) == 200)
+        assert on_sqlite.send(client, "later", large=True)[0].startswith(b"250")
+    assert on_sqlite.settle() == []
+
+
+@needs_strace
 @pytest.mark.parametrize(
     ("calls", "error"),
     [
