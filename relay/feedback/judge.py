@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ from policies.standing import (
 from policies.transmission import Check
 from relay import ids
 from relay.clock import micros
-from relay.errors import Conflict, NotFound
+from relay.errors import Conflict, NotFound, StoreError
 from relay.events import BreakerOpened, StandingChanged
 from relay.model import Level, Mode, Standing, State
 from relay.store import accounts, audit, changes, complaints, decisions, journal, judging, logins, tallies
@@ -96,7 +97,8 @@ class Judge:
         #: counters of the last minutes as they were when they were last looked at
         self._counts: dict[tuple[int, str], int] = {}
         self._counted_at: datetime | None = None
-        #: accounts that had reports before this process began, judged a few at a time behind the news
+        #: accounts still to be judged, a few at a time behind the news: those that had reports before this
+        #: process began, and those that a fault of the store, or another writer, kept from their turn
         self._backlog: set[int] = set()
 
     async def sweep(self, now: datetime) -> list[str]:
@@ -106,28 +108,33 @@ class Judge:
         cases: list[str] = []
         over, news = await self._store.query(lambda tx: (ending(tx, now), self._news(tx, now)))
         for level, subject, standing in over:
-            case = await self._write(lambda tx, a=level, b=subject, c=standing: self._end(tx, a, b, c, now))
-            cases += [case] if case else []
-        for account_id in news:
-            self._backlog.discard(account_id)
-            cases += await self._consider(account_id, now)
-        for account_id in sorted(self._backlog)[:BACKLOG_PER_SWEEP]:
-            self._backlog.discard(account_id)
+            with suppress(Conflict):  # somebody else was first; the next sweep looks again
+                case = await self._write(
+                    lambda tx, a=level, b=subject, c=standing: self._end(tx, a, b, c, now)
+                )
+                cases += [case] if case else []
+        behind = sorted(self._backlog.difference(news))[:BACKLOG_PER_SWEEP]
+        for account_id in (*news, *behind):
             cases += await self._consider(account_id, now)
         return cases
 
     async def _consider(self, account_id: int, now: datetime) -> list[str]:
         """Judge by a read first: most accounts with news keep their standing, and cost no commit."""
-        if await self._store.query(lambda tx: self._plan(tx, account_id, now)) is None:
+        self._backlog.discard(account_id)
+        try:
+            if await self._store.query(lambda tx: self._plan(tx, account_id, now)) is None:
+                return []
+            case = await self._write(lambda tx: self._decide(tx, account_id, now))
+        except Conflict:
+            self._backlog.add(account_id)
             return []
-        case = await self._write(lambda tx: self._decide(tx, account_id, now))
+        except StoreError:
+            self._backlog.add(account_id)
+            raise
         return [case] if case else []
 
     async def _write(self, work: Any) -> str | None:
-        try:
-            made: tuple[str, StandingChanged] | None = await self._store.write(work)
-        except Conflict:
-            return None  # somebody else was first; the next sweep looks again
+        made: tuple[str, StandingChanged] | None = await self._store.write(work)
         if made is None:
             return None
         if self._metrics is not None:
@@ -145,7 +152,9 @@ class Judge:
             while heard := changes.since(tx, self._seq):
                 found |= {int(one.key) for one in heard if one.kind == changes.JUDGE}
                 self._seq = heard[-1].seq
+                self._backlog |= found  # news are told once: who is not judged now is judged later
         found |= self._active(tx, now)
+        self._backlog |= found
         self._seen_us = micros(now)
         return sorted(found)
 
@@ -155,7 +164,8 @@ class Judge:
         if self._seen_us:
             start = max(self._seen_us - micros_of(_LATE), micros(now - timedelta(minutes=10)))
             found = judging.with_spam(tx, start, SPAM_SCORE)
-        if self._counted_at is None or now - self._counted_at >= COUNT_AGAIN:
+        # abs: after the clock was set back, too
+        if self._counted_at is None or abs(now - self._counted_at) >= COUNT_AGAIN:
             counts, first = judging.recent_counts(tx, now), self._counted_at is None
             found |= set() if first else judging.grown(self._counts, counts)
             self._counts, self._counted_at = counts, now
@@ -181,9 +191,12 @@ class Judge:
             return None
         account, step = judged.account, judged.decision.action
         move, held = self._softened(tx, now, step.action)
-        following = after(str(account.standing.state), move, now, step.duration)
-        warns = move is Move.WARN and account.standing.state.may_send
-        if following is None and not warns and not step.blocks_credential:
+        state = account.standing.state
+        following = after(str(state), move, now, step.duration)
+        # what the breaker holds back is said even of an account that is paced or off already: staff decide
+        kept = bool(held) and after(str(state), step.action, now, step.duration) is not None
+        says = kept or (move is Move.WARN and state.may_send)
+        if following is None and not says and not step.blocks_credential:
             return None
         said_only = following is None or account.customer.mode is Mode.OBSERVE
         if said_only and self._said_before(tx, account, step.name, now):

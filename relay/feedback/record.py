@@ -184,16 +184,16 @@ class Recorder:
             audit.append(tx, now, "policy", action, f"account {account.login}", why)
 
     def _suppress(self, tx: Connection, account: Sender, result: Attribution, now: datetime) -> None:
-        """Stop bulk and list mail to those who complained or wished to hear no more."""
+        """Stop bulk and list mail to all those who complained or wished to hear no more."""
         if result.grade is not Grade.A or result.recipient_hash is None:
-            return
-        customer_id, who = account.customer_id, result.recipient_hash
-        if result.effect is Effect.WITHDRAW:
-            suppression.clear(tx, now, customer_id, who, suppression.COMPLAINT)
-        elif account.klass in (AccountClass.BULK, AccountClass.LIST):
-            left = result.effect is Effect.UNSUBSCRIBE
-            kind = suppression.UNSUBSCRIBE if left else suppression.COMPLAINT
-            suppression.add(tx, now, customer_id, who, kind)
+            return  # by our token alone, or by a reporter that names nobody
+        left = result.effect is Effect.UNSUBSCRIBE
+        kind = suppression.UNSUBSCRIBE if left else suppression.COMPLAINT
+        for who in result.voters:
+            if result.effect is Effect.WITHDRAW:
+                suppression.clear(tx, now, account.customer_id, who, suppression.COMPLAINT)
+            elif account.klass in (AccountClass.BULK, AccountClass.LIST):
+                suppression.add(tx, now, account.customer_id, who, kind)
 
     def _bounces(self, received: Received, known: Known) -> list[Bounced]:
         """Return who could not be reached; of a message to one recipient nobody need say who."""

@@ -70,6 +70,7 @@ def fallen(tx: Connection, server_id: int, since: datetime) -> tuple[int, int]:
         decision.c.at_us > micros(since),
         decision.c.level == str(Level.ACCOUNT),
         decision.c.to_state.in_(_OFF),
+        decision.c.from_state.not_in(_OFF),
         decision.c.subject_id.in_(mine),
     )
     total = select(func.count()).select_from(mine.subquery())

@@ -44,12 +44,15 @@ def set_by_staff(  # noqa: PLR0913 - one argument a fact
 ) -> Standing:
     """Set the standing of a login, server or customer and return it with its new case id.
 
-    NotFound; Conflict if `expected_version` (of the standing looked at) is no longer current.
+    NotFound; Conflict if `expected_version` (of the standing looked at) is no longer current, and for what is
+    closed: that is for good.
     """
     number = subject_id(tx, level, name)
     before = standing_of(tx, level, number)
     if expected_version not in (None, before.version):
         raise Conflict(f"the standing of {name} was changed meanwhile; look again")
+    if before.state is State.CLOSED and state is not State.CLOSED:
+        raise Conflict(f"{name} is closed, and that is for good")
     case = ids.case_id()
     after = Standing(state, now, until, reason, case, who)
     decisions.add(

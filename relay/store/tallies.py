@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 WINDOW = timedelta(days=30)
 WEEK = timedelta(days=7)
+_MICROSECOND = timedelta(microseconds=1)
+_BUCKET = journal.BUCKET_US * _MICROSECOND
 _NEVER_FORWARDED = ("refuse", "defer")
 _RECIPIENT_BYTES = 32
 _HASH_BYTES = 16
@@ -194,6 +196,10 @@ def _fast(tx: Connection, account_id: int, since: datetime, now: datetime) -> di
     def start(span: timedelta) -> datetime:
         return max(since, now - span)
 
+    def buckets(span: timedelta) -> datetime:
+        """Return from when counters count: none of a bucket that began before the numbers began anew."""
+        return now - span if since <= now - span else since + _BUCKET - _MICROSECOND
+
     ten, hour, day = timedelta(minutes=10), timedelta(hours=1), timedelta(hours=24)
     names = (
         "messages",
@@ -204,15 +210,20 @@ def _fast(tx: Connection, account_id: int, since: datetime, now: datetime) -> di
         "auth_failures",
         "relayed",
     )
-    in_10m = journal.counts(tx, account_id, ("messages", "attempts"), start(ten))
-    in_1h = journal.counts(tx, account_id, names, start(hour))
-    in_24h = journal.counts(tx, account_id, names, start(day))
-    bodies, messages, most = _spam(tx, account_id, start(ten))
+
+    def messages(counter: int, span: timedelta) -> int:
+        """Return what spam-like messages are compared with: as exact as they are."""
+        return counter if since <= now - span else _messages(tx, account_id, since)
+
+    in_10m = journal.counts(tx, account_id, ("messages", "attempts"), buckets(ten))
+    in_1h = journal.counts(tx, account_id, names, buckets(hour))
+    in_24h = journal.counts(tx, account_id, names, buckets(day))
+    bodies, spam_messages, most = _spam(tx, account_id, start(ten))
     networks, new_networks, countries = journal.networks(tx, account_id, start(day))
     programs, new_programs, _ = journal.networks(tx, account_id, start(day), journal.PROGRAM)
     return {
-        "messages_10m": in_10m["messages"],
-        "messages_1h": in_1h["messages"],
+        "messages_10m": messages(in_10m["messages"], ten),
+        "messages_1h": messages(in_1h["messages"], hour),
         "attempts_10m": in_10m["attempts"],
         "attempts_1h": in_1h["attempts"],
         "attempts_24h": in_24h["attempts"],
@@ -220,7 +231,7 @@ def _fast(tx: Connection, account_id: int, since: datetime, now: datetime) -> di
         "relayed_24h": in_24h["relayed"],
         "spam_bodies_10m": bodies,
         "spam_bodies_1h": _spam(tx, account_id, start(hour))[0],
-        "spam_messages_10m": messages,
+        "spam_messages_10m": spam_messages,
         "spam_recipients_10m": most,
         "unknown_recipients_1h": in_1h["unknown_recipients"],
         "first_time_recipients_1h": in_1h["first_time_recipients"],
@@ -233,6 +244,12 @@ def _fast(tx: Connection, account_id: int, since: datetime, now: datetime) -> di
         "programs_24h": programs,
         "new_programs_24h": new_programs,
     }
+
+
+def _messages(tx: Connection, account_id: int, since: datetime) -> int:
+    """Return how many messages were taken or refused from a moment on, from journal rows."""
+    mine = (message.c.account_id == account_id) & (message.c.at_us >= micros(since))
+    return int(tx.execute(select(func.count()).select_from(message).where(mine)).scalar_one())
 
 
 def _spam(tx: Connection, account_id: int, since: datetime) -> tuple[int, int, int]:
