@@ -39,10 +39,12 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 #: cases older than this, from before a restart, are told no more
 CATCH_UP = timedelta(hours=1)
-#: a case may be committed so late
-_LATE = timedelta(seconds=10)
+#: a case may be committed so late: one sweep over many accounts gives all its cases one time
+_LATE = timedelta(minutes=10)
 #: cases that one transaction makes notices of: the writer is never held up
 _CASES = 100
+#: after so long a channel is slow
+_SLOW_SECONDS = 10.0
 #: one notice by mail, connection and all
 _MAIL_SECONDS = 60.0
 
@@ -59,8 +61,8 @@ class Noticer:
         self._keyring = keyring
         self._base = own.appeals or config.console.url
         self._seen: datetime | None = None
-        self._kept = config.retention.journal
-        self._purged: datetime | None = None
+        #: cases of the last minutes whose notices are made
+        self._known: frozenset[str] = frozenset()
         self._templates, self._hook = prepare(config)
         self._route = Route("notices", (own.server,), Tls(own.tls)) if own.server else None
         self.channels = tuple(self._channels())
@@ -78,14 +80,12 @@ class Noticer:
         if not self.channels:
             return 0
         since = self._seen or now - CATCH_UP
-        cases = await self._store.query(lambda tx: notices.recent(tx, since))
+        recent = await self._store.query(lambda tx: notices.recent(tx, since))
+        cases = [one for one in recent if one not in self._known]
         for first in range(0, len(cases), _CASES):
             some = cases[first : first + _CASES]
             await self._store.write(partial(notices.derive, case_ids=some, now=now, channels=self.channels))
-        self._seen = now - _LATE
-        if self._purged is None or now - self._purged >= CATCH_UP:
-            await self._store.write(lambda tx: notices.purge(tx, now - self._kept))
-            self._purged = now
+        self._seen, self._known = now - _LATE, frozenset(recent)
         waiting = await self._store.query(lambda tx: notices.due(tx, now))
         async with asyncio.TaskGroup() as tasks:
             for channel in Channel:
@@ -93,7 +93,10 @@ class Noticer:
         return len(waiting)
 
     async def _one_by_one(self, waiting: list[Due]) -> None:
+        began = clock.monotonic()
         for one in waiting:
+            if clock.monotonic() - began >= _SLOW_SECONDS:
+                return  # the rest comes with the next round, so that the other channels wait no longer
             fault = await self._deliver(one)
             await self._store.write(partial(_settle, one=one, now=clock.now(), fault=fault))
 
@@ -106,6 +109,8 @@ class Noticer:
                     return ""
                 return await self._mail(self._appealable(one), str(one.notice.kind), [contact])
             case Channel.STAFF:
+                if not self._config.staff:
+                    return "nobody of the staff is named"
                 return await self._mail(one, "staff", list(self._config.staff))
             case Channel.WEBHOOK:
                 return await self._post(one)

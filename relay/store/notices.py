@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from relay.clock import micros
@@ -69,14 +69,18 @@ def derive(tx: Connection, case_ids: Iterable[str], now: datetime, channels: Col
 
 
 def due(tx: Connection, now: datetime, most: int = 100) -> list[Due]:
-    """Return the waiting notices whose time has come, oldest first, with all that they say."""
-    rows = tx.execute(
+    """Return the waiting notices whose time has come, `most` of each channel, oldest first."""
+    statement = (
         select(_notice)
         .where(_notice.c.state == WAITING, _notice.c.next_us <= micros(now))
         .order_by(_notice.c.next_us, _notice.c.id)
         .limit(most)
     )
-    return [_due(tx, row) for row in rows.mappings().all()]
+    found = []
+    for channel in Channel:
+        rows = tx.execute(statement.where(_notice.c.channel == str(channel)))
+        found += [_due(tx, row) for row in rows.mappings().all()]
+    return found
 
 
 def sent(tx: Connection, number: int) -> None:
@@ -91,12 +95,6 @@ def failed(tx: Connection, one: Due, now: datetime, why: str) -> None:
     else:
         values = {"attempts": one.attempts + 1, "next_us": micros(now + RETRIES[one.attempts]), "last": why}
     tx.execute(update(_notice).where(_notice.c.id == one.id).values(**values))
-
-
-def purge(tx: Connection, before: datetime) -> int:
-    """Delete what was told, or given up, before a moment."""
-    statement = delete(_notice).where(_notice.c.state != WAITING, _notice.c.at_us < micros(before))
-    return tx.execute(statement).rowcount
 
 
 def _add(tx: Connection, case: Case, kind: Kind, channel: Channel, now: datetime) -> int:

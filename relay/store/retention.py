@@ -38,6 +38,8 @@ def _overdue(now: datetime, retention: Retention) -> Iterator[tuple[Table, Colum
     yield schema.network, schema.network.c.last_us < micros(now - TALLIES)
     yield schema.campaign, schema.campaign.c.last_us < journal
     yield schema.correspondent, schema.correspondent.c.last_us < journal
+    # whatever became of it: what nobody took within hours, nobody waits for any more
+    yield schema.notice, schema.notice.c.at_us < journal
     yield schema.appeal, schema.appeal.c.closed_us < micros(now - retention.reports)
     yield schema.cohort, schema.cohort.c.day < micros(now - max(COHORTS, retention.journal)) // _DAY_US
     yield schema.complaint, schema.complaint.c.at_us < micros(now - max(COHORTS, retention.reports))

@@ -270,3 +270,33 @@ async def test_every_fault_of_a_webhook_is_told(store: Store, tmp_path: Path) ->
     with pytest.raises(ConfigError, match="at least 16 characters"):
         async with telling(store, tmp_path, webhook="https://x.example", webhook_secret=tmp_path / "short"):
             pass
+
+
+async def test_staff_whom_nobody_names_any_more_keep_no_other_from_being_told(
+    store: Store, server: FakeServer, tmp_path: Path
+) -> None:
+    address = f"127.0.0.1:{server.port}"
+    server.answers["GREETING"] = [b"421 4.3.0 later\r\n"] * 2
+    async with telling(store, tmp_path, server=address, staff=["ada@provider.example"]) as noticer:
+        assert await noticer.tell(clock.now()) == 2
+    server.answers.clear()
+    later = clock.now() + timedelta(minutes=2)
+    async with telling(store, tmp_path, server=address) as noticer:
+        assert await noticer.tell(later) == 2
+    assert [len(one.rcpts) for one in server.messages] == [1]
+
+
+async def test_a_case_that_was_committed_long_after_its_time_is_told(
+    store: Store, server: FakeServer, tmp_path: Path
+) -> None:
+    async with telling(store, tmp_path, server=f"127.0.0.1:{server.port}") as noticer:
+        begun = clock.now()
+        assert await noticer.tell(begun + timedelta(seconds=30)) == 1
+        with store.begin() as tx:
+            decisions.add(
+                tx, begun, case_id="C-2", level=Level.ACCOUNT, subject_id=1, step="x", reason="r", until=None,
+                from_state=State.DEACTIVATED, to_state=State.SUSPENDED, evidence={}, set_by="policy",
+            )  # fmt: skip
+        assert await noticer.tell(begun + timedelta(minutes=1)) == 1
+        assert await noticer.tell(begun + timedelta(minutes=1)) == 0
+    assert len(server.messages) == 2

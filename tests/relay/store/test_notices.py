@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from relay.config import Retention
 from relay.model import Level, Mode, State
 from relay.notice import Channel, Kind
-from relay.store import accounts, decisions, notices
+from relay.store import accounts, decisions, notices, retention
 from tests.relay.store.people import NOW, add_account, add_customer
 
 if TYPE_CHECKING:
@@ -131,11 +132,24 @@ def test_failures_wait_longer_and_longer_and_are_given_up(store: Store, account:
     assert pauses == [1, 5, 15, 60, 240, 720, 1440]
 
 
-def test_what_was_told_is_deleted_in_time_and_what_waits_stays(store: Store, account: int) -> None:
+async def test_every_notice_is_deleted_in_time_whatever_became_of_it(store: Store, account: int) -> None:
     add_case(store, account)
     derive(store, channels=tuple(Channel))
     with store.begin() as tx:
         notices.sent(tx, notices.due(tx, NOW)[0].id)
-        assert notices.purge(tx, NOW) == 0
-        assert notices.purge(tx, NOW + MINUTE) == 1
+    keep = Retention()
+    await retention.purge_all(store, NOW + keep.journal, keep)
     assert len(due(store)) == 2
+    await retention.purge_all(store, NOW + keep.journal + MINUTE, keep)
+    assert due(store) == []
+
+
+def test_a_crowd_on_one_way_keeps_no_other_from_its_turn(store: Store, account: int) -> None:
+    for number in range(3):
+        add_case(store, account, f"C-{number}", at=NOW + number * HOUR)
+    derive(store)
+    add_case(store, account, "C-3", at=NOW + 3 * HOUR)
+    derive(store, channels=(Channel.CUSTOMER, Channel.WEBHOOK))
+    with store.read() as tx:
+        found = notices.due(tx, NOW, most=2)
+    assert [one.channel for one in found] == [Channel.CUSTOMER] * 2 + [Channel.WEBHOOK] * 2
