@@ -12,19 +12,24 @@ from pydantic_core import PydanticCustomError
 
 from policies.rates import Limit
 
+#: The longest duration: a moment so far from now is still a date.
+_LONGEST = timedelta(days=36_500)
 _UNITS = {"ms": 0.001, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400}
 _MOST_WORKERS = 64
 _SIZES = {"B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 
 
 def parse_duration(value: object) -> timedelta:
-    """Read `90s`, `10min`, `6h`, `30d`; PydanticCustomError otherwise."""
+    """Read `90s`, `10min`, `6h`, `30d`; PydanticCustomError otherwise, and beyond a hundred years."""
     if isinstance(value, timedelta):
         return value
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|min|m|h|d)", value) if isinstance(value, str) else None
     if not match:
         raise PydanticCustomError("duration", 'must be a duration such as "90s", "10min", "6h" or "30d"')
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds > _LONGEST.total_seconds():
+        raise PydanticCustomError("duration", "must be no longer than a hundred years")
+    return timedelta(seconds=seconds)
 
 
 def parse_size(value: object) -> int:

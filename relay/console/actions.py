@@ -47,7 +47,7 @@ def _span(wish: Wish) -> timedelta | None:
         return None
     try:
         span = parse_duration(wish.span or "24h")
-    except (PydanticCustomError, OverflowError):
+    except PydanticCustomError:
         raise Refused(422, f"{wish.span[:40]!r} is no length of time: write 6h or 2d.") from None
     if not SHORTEST <= span <= LONGEST:
         raise Refused(422, "Deactivate for a minute at least and 30 days at most.")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import APIRouter, Depends, Query
 
 from relay.console import actions, health, read, shapes
-from relay.console.desk import Desk, Visitor
+from relay.console.desk import Desk, Refused, Visitor
 from relay.console.login import api_visitor, desk_of
 from relay.console.roles import May
 from relay.console.series import WINDOWS
@@ -53,7 +53,8 @@ def _seen(asker: Visitor, case: CaseRow) -> CaseRow:
     """Return a decision as the one who asks may see it: a customer hears of no reporter."""
     if asker.only is None:
         return case
-    return dataclasses.replace(case, evidence=explain.redacted_evidence(case.evidence, case.subject))
+    evidence = explain.redacted_evidence(case.evidence, case.subject)
+    return dataclasses.replace(case, reason=explain.nameless(case.reason, case.subject), evidence=evidence)
 
 
 def _standing(standing: Standing) -> shapes.StandingAnswer:
@@ -221,15 +222,22 @@ async def _change(
 async def complaints(
     asker: Asker, desk: DeskOf, question: Annotated[shapes.ComplaintsQuestion, Query()]
 ) -> shapes.Complaints:
-    """List complaints, newest first: grade, reporter, whether each counted, and why."""
+    """List complaints, newest first: grade, reporter, whether each counted, and why.
+
+    A customer's own token sees neither reporter nor why, and cannot search by reporter.
+    """
     asker.needs(May.READ)
     place = question.place()
+    if asker.only is not None and question.reporter:
+        raise Refused(422, "reporter: a customer's token does not see it")
     sought = Sought(
         login=question.login, grade=question.grade, counted=question.counted, reporter=question.reporter
     )
     rows = await desk.store.query(
         lambda tx: findings.complaints(tx, sought, limit=question.limit, cursor=place, only=asker.only)
     )
+    if asker.only is not None:
+        rows = [dataclasses.replace(row, reporter="", why="") for row in rows]
     lines = [shapes.ComplaintLine.model_validate(row) for row in rows]
     return shapes.Complaints(complaints=lines, next=_next(rows, question.limit, "id"))
 

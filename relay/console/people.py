@@ -121,6 +121,8 @@ async def set_factor(
         secret = desk.keyring.open(_OFFER, base64.urlsafe_b64decode(offer.encode()), context)
     except (InvalidTag, KeyError, IndexError, ValueError, binascii.Error):
         raise Refused(422, "This form is too old. Open the page again.") from None
+    if (await _person(desk, visitor.name)).totp is not None:
+        raise Refused(422, "It is on already. Switch it off first, with your password.")
     step = totp.accepted(secret, code, now)
     if step is None:
         raise Refused(422, "That code is not right. Is the clock of the telephone right?")

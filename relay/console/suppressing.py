@@ -96,7 +96,7 @@ def _until(span: str, now: datetime) -> datetime | None:
         return None
     try:
         return now + parse_duration(span)
-    except (PydanticCustomError, OverflowError):
+    except PydanticCustomError:
         raise Refused(422, f"{span!r} is no length of time: write 6h or 30d.") from None
 
 

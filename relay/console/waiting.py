@@ -109,7 +109,7 @@ class Sought:
 def _age(text: str) -> timedelta:
     try:
         return parse_duration(text)
-    except (PydanticCustomError, OverflowError):
+    except PydanticCustomError:
         raise Refused(422, f"{text[:40]!r} is no length of time: write 6h or 2d.") from None
 
 

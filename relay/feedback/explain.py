@@ -233,7 +233,7 @@ def redacted(found: Mapping[str, Any]) -> dict[str, Any]:
     names = ("id", "kind", "level", "subject", "at", "step", "from", "to", "until", "same")
     return {
         **{name: found[name] for name in names if name in found},
-        "reason": _nameless(str(found.get("reason", "")), subject),
+        "reason": nameless(str(found.get("reason", "")), subject),
         **redacted_evidence(evidence, subject),
     }
 
@@ -246,13 +246,13 @@ def redacted_evidence(evidence: Mapping[str, Any], subject: str) -> dict[str, An
         },
         "since": evidence.get("since", ""),
         "window_days": evidence.get("window_days"),
-        "lifts": _nameless(str(evidence.get("lifts", "")), subject),
+        "lifts": nameless(str(evidence.get("lifts", "")), subject),
         "clause": str(evidence.get("clause", "")),
         "mode": str(evidence.get("mode", "")),
     }
 
 
-def _nameless(text: str, subject: str) -> str:
+def nameless(text: str, subject: str) -> str:
     """Return a text without anybody's address but the subject's own."""
     return _ADDRESS.sub(lambda match: match[0] if match[0].lower() == subject.lower() else "…", text)
 

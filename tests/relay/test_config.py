@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic_core import PydanticCustomError
 
 from relay import config, values
 from relay.commands.example import commented, toml
@@ -71,6 +72,12 @@ def test_values_are_written_as_people_write_them(value: object, written: str) ->
 )
 def test_durations(text: str, span: float) -> None:
     assert values.parse_duration(text).total_seconds() == span
+
+
+@pytest.mark.parametrize("text", ["36501d", "9" * 20 + "d", "9" * 400 + "s", "-1d", "d", "1e9d", ""])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(PydanticCustomError):
+        values.parse_duration(text)
 
 
 @pytest.mark.parametrize("address", ["1.2.3.4:25", "[::1]:25", "relay.example:0"])

@@ -8,8 +8,8 @@ from sqlalchemy import insert
 
 from relay.clock import micros
 from relay.console.login import csrf_of
-from relay.model import State
-from relay.store import schema, tokens
+from relay.model import Level, State
+from relay.store import schema, switch, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -239,6 +239,30 @@ def test_te_04_no_list_holds_a_foreign_row(world: World, token: Token) -> None:
     assert client.get("/api/v1/stats", headers=header).json()["totals"]["deliver"] == 1
     assert client.get(f"/api/v1/stats?account={FOREIGN}", headers=header).status_code == 404
     assert client.get("/api/v1/audit", headers=header).status_code == 403
+
+
+def test_cf_18_a_customers_token_sees_no_reporter_and_no_address_but_its_own(
+    world: World, token: Token
+) -> None:
+    complain(world, LOGIN, 1, why="the message went to nobody at the domains that fbl.example covers")
+    world.suspend(LOGIN, f"{LOGIN}: ben@elsewhere.example called twice")
+    header, client = token("read", customer="acme"), world.client()
+    (line,) = client.get("/api/v1/complaints", headers=header).json()["complaints"]
+    assert (line["reporter"], line["why"], line["counted"]) == ("", "", True)
+    assert client.get("/api/v1/complaints?reporter=fbl.example", headers=header).status_code == 422
+    (case,) = client.get("/api/v1/cases", headers=header).json()["cases"]
+    assert case["reason"] == f"{LOGIN}: … called twice"
+    whole = client.get("/api/v1/complaints?reporter=fbl.example", headers=token("read")).json()
+    assert whole["complaints"][0]["why"]
+
+
+def test_what_is_closed_stays_closed(world: World, token: Token) -> None:
+    with world.store.begin() as tx:
+        switch.set_by_staff(tx, world.now, Level.ACCOUNT, LOGIN, State.CLOSED, reason="has left")
+    wish = {"state": "active", "reason": "wants back"}
+    path = f"/api/v1/accounts/{LOGIN}/standing"
+    assert world.client().post(path, json=wish, headers=token("standing")).status_code == 409
+    assert world.account(LOGIN).standing.state is State.CLOSED
 
 
 def test_an_account_says_everything_that_decides(world: World, token: Token) -> None:

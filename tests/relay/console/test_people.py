@@ -72,6 +72,11 @@ def test_second_factor_from_offer_to_login(world: World) -> None:
     assert log_in(world.client(app), "admin", code=later).status_code == 303
     sealed = person(world, "admin").totp
     assert sealed
+    later = totp.code(key, totp.step_of(world.now) + 1)
+    assert send(client, "/me/factor", offer=offer[1], code=later).status_code == 422, (
+        "it asks for no password"
+    )
+    assert person(world, "admin").totp == sealed
     assert key not in sealed
     assert send(client, "/me/factor/remove", password="guess").status_code == 422
     assert send(client, "/me/factor/remove", password=PASSWORD).headers["location"] == "/me?done=no-factor"

@@ -76,10 +76,11 @@ def test_co_20_a_megabyte_of_headers(port: int) -> None:
         LOGIN + b"Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcd" + HEALTH,
         LOGIN + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n" + HEALTH,
         LOGIN + b"Content-Length: -1\r\n\r\n" + HEALTH,
+        LOGIN + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\n" + HEALTH,
         b"GET / HTTP/1.1\r\nHost : x\r\n\r\n" + HEALTH,
         b"GET / HTTP/1.1\nHost: x\n\n\0\xff" + HEALTH,
     ],
-    ids=["CL+TE", "two CL", "odd TE", "negative", "space before colon", "garbage"],
+    ids=["CL+TE", "two CL", "odd TE", "negative", "5,000 digits", "space before colon", "garbage"],
 )
 def test_co_20_two_lengths_hide_no_second_request(port: int, request_bytes: bytes) -> None:
     answer = talk(port, request_bytes)

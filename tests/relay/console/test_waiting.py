@@ -71,8 +71,9 @@ def test_the_held_list_narrows(world: World, query: str, found: set[str]) -> Non
     assert {login for login, number in numbers.items() if number in text} == found
 
 
-def test_what_is_no_age_is_said(world: World) -> None:
-    answer = world.at_desk("viewer").get("/held?older=soon")
+@pytest.mark.parametrize("age", ["soon", "9999999d", "999999999999999d", "-1d"])
+def test_what_is_no_age_is_said(world: World, age: str) -> None:
+    answer = world.at_desk("viewer").get(f"/held?older={age}")
     assert answer.status_code == 422
     assert "no length of time" in answer.text
 
