@@ -92,11 +92,11 @@ async def test_cf_04_the_token_decides_not_what_the_report_names(scene: Scene) -
 async def test_cf_05_the_same_report_a_thousand_times_is_one_vote_and_cheap(scene: Scene) -> None:
     sent = scene.send(("ann@a.example",))
     reports = [arf(sent, wrapping=number) for number in range(300)]
-    start = time.monotonic()
+    start = time.process_time()
     counted = [(await scene.take(raw)).counted for raw in reports]
     assert counted == [True] + [False] * 299
     assert scene.tally().votes == 1
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 async def test_cf_08_a_flood_of_forgeries_stops_being_written(

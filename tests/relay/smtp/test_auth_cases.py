@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import statistics
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -93,8 +93,8 @@ async def test_au_03_both_take_the_same_time(services: Services, passwords: Pass
                 started = loop.time()
                 await client.expect(b"AUTH PLAIN " + plain(login, f"wrong {turn}"), "535")
                 times.append(loop.time() - started)
-    medians = [statistics.median(times) for times in spent.values()]
-    assert abs(medians[0] - medians[1]) < 0.4 * max(medians)
+    least = [min(times) for times in spent.values()]  # what else the machine does only adds
+    assert abs(least[0] - least[1]) < 0.4 * max(least)
 
 
 @pytest.mark.parametrize(
@@ -262,12 +262,11 @@ async def test_au_16_only_argon2id_is_stored(stored: str) -> None:
 
 async def test_good_passwords_are_remembered_and_forgotten(stored: str) -> None:
     passwords = Passwords(1, timedelta(minutes=5))
-    loop = asyncio.get_running_loop()
     assert await passwords.verify(LOGIN, PASSWORD, (stored,))
-    started = loop.time()
+    started = time.process_time()
     for _ in range(50):
         assert await passwords.verify(LOGIN, PASSWORD, (stored,))
-    assert loop.time() - started < 0.05
+    assert time.process_time() - started < 0.05
     assert not await passwords.verify(LOGIN, PASSWORD, (Passwords.hash("new"),))
     assert not await passwords.verify(LOGIN, PASSWORD, ())
     assert not await passwords.verify(LOGIN, PASSWORD, ("no hash at all",))

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +10,7 @@ from sqlalchemy import insert
 from relay.store import schema
 from relay.store.engine import Store
 from tests.postgres import Server, postgres_server
+from tests.steady import steady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,11 +66,11 @@ def store(url: str, tmp_path: Path) -> Iterator[Store]:
 
 
 async def healed(store: Store) -> float:
-    begin = time.monotonic()
+    begin = steady()
     async with asyncio.timeout(15):
         while not store.healthy:  # noqa: ASYNC110 - the probe runs in a thread of its own
             await asyncio.sleep(0.02)
-    return time.monotonic() - begin
+    return steady() - begin
 
 
 def add(tx: Connection, name: str = "a") -> None:
