@@ -31,8 +31,6 @@ Csrf = Annotated[str, Form(max_length=100)]
 Reason = Annotated[str, Form(max_length=2000)]
 
 LIMIT = 200
-#: So much of a report is shown.
-SHOWN_BYTES = 256 << 10
 
 
 def _deed(visitor: Visitor, desk: Desk, reason: str) -> Deed:
@@ -104,7 +102,7 @@ async def look(
         raw = await desk.store.write(lambda tx: unread.look(tx, desk.keyring, deed, number))
     except (InvalidTag, KeyError):
         raise Refused(422, "It cannot be read: its key is gone. Drop it.") from None
-    text = raw[:SHOWN_BYTES].decode("utf-8", "replace").replace("\r\n", "\n")
+    text = raw.decode("utf-8", "replace").replace("\r\n", "\n")
     return await _page(request, visitor, desk, number, text)
 
 

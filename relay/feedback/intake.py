@@ -16,7 +16,7 @@ import dns.resolver
 
 from policies.complaints import Heed, heed
 from relay.dns import Found, Resolver
-from relay.errors import NotFound
+from relay.errors import NotFound, StoreError
 from relay.events import ReportTaken
 from relay.feedback import attribution, lessons, witness
 from relay.feedback.attribution import Claim, Effect, Sent, Witness
@@ -334,9 +334,9 @@ class Intake:
         """Return whether recording would write anything; replays and floods of forgeries do not."""
         match received.report.kind:
             case Kind.UNKNOWN:
-                return self._is_puzzle(received) and not complaints.waits(tx, digest(received.raw))
+                return self._is_puzzle(received) and self._may_wait(tx, received)
             case Kind.BOUNCE:
-                stuck = lost(received) and not complaints.waits(tx, digest(received.raw))
+                stuck = lost(received) and self._may_wait(tx, received)
                 return stuck or self._recorder.is_news(tx, received, known)
         if known.attribution.effect in (Effect.VOTE, Effect.WITHDRAW):
             return complaints.raises(tx, votes(received, known))
@@ -344,6 +344,16 @@ class Intake:
             return False
         full = complaints.unattributed_within(tx, now) >= complaints.MOST_UNATTRIBUTED_PER_HOUR
         return known.attribution.grade is not Grade.C or not full
+
+    def _may_wait(self, tx: Connection, received: Received) -> bool:
+        """Return whether a report is new to those that wait for staff; StoreError where there is no room."""
+        if complaints.waits(tx, digest(received.raw)):
+            return False
+        if not complaints.crowded(tx):
+            return True
+        if self._judge.ladder is None:
+            return False  # an import: its file stays where it is
+        raise StoreError("no room for one more report that nobody can parse")
 
     def _is_puzzle(self, received: Received) -> bool:
         if received.passed_on is not None:

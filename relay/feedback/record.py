@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: what the sealed bytes of waiting reports are sealed for
 WAITING = "reports that wait"
+#: so much of a report waits: what staff are shown of it
+KEPT_BYTES = 256 << 10
 #: complaints about one account's forwards within a day that staff hear of
 MANY_FORWARDED = 20
 
@@ -275,5 +277,5 @@ class Recorder:
     def _wait(self, tx: Connection, received: Received, now: datetime) -> None:
         """Keep what nobody could parse, sealed, until staff have looked."""
         identifier = digest(received.raw)
-        sealed = self._keyring.seal(WAITING, received.raw, identifier.encode())
+        sealed = self._keyring.seal(WAITING, received.raw[:KEPT_BYTES], identifier.encode())
         complaints.keep_waiting(tx, now, identifier, "; ".join(received.report.faults), sealed)

@@ -258,9 +258,13 @@ def exists(tx: Connection, identifier: str) -> bool:
 
 
 def waits(tx: Connection, identifier: str) -> bool:
-    """Return whether a report of this id waits for staff already, or could not be kept for want of room."""
-    known = tx.execute(_WAITS, {"id": identifier}).first() is not None
-    return known or int(tx.execute(_ALL_WAITING).scalar_one()) >= MOST_WAITING
+    """Return whether a report of this id waits for staff already."""
+    return tx.execute(_WAITS, {"id": identifier}).first() is not None
+
+
+def crowded(tx: Connection) -> bool:
+    """Return whether so many reports wait for staff that no more can."""
+    return int(tx.execute(_ALL_WAITING).scalar_one()) >= MOST_WAITING
 
 
 def bounced(tx: Connection, message_id: str) -> dict[bytes, bool]:
@@ -323,7 +327,7 @@ def forwarded_within(tx: Connection, now: datetime, account_id: int, span: timed
 
 def keep_waiting(tx: Connection, now: datetime, identifier: str, why: str, sealed: bytes) -> bool:
     """Keep a sealed report for staff; False if it waits already or too many do."""
-    if int(tx.execute(_ALL_WAITING).scalar_one()) >= MOST_WAITING:
+    if crowded(tx):
         return False
     make = postgresql.insert if tx.dialect.name == "postgresql" else sqlite.insert
     row = make(_waiting).values(id=identifier, at_us=micros(now), why=why, sealed=sealed)

@@ -163,6 +163,8 @@ def finish(  # noqa: PLR0913 - who and why, for the log
         select(schema.outbox.c.id).where(schema.outbox.c.account_id == account.id).limit(1)
     ).first():
         raise Conflict(f"mail of {names.login} came to wait meanwhile; do it again")
+    while forget_some(tx, account.id):
+        pass  # what was reported meanwhile
     cases = select(schema.decision.c.case_id).where(*_about(schema.decision, account))
     tx.execute(delete(schema.appeal).where(schema.appeal.c.case_id.in_(cases)))
     for table in (schema.notice, schema.decision):

@@ -8,17 +8,19 @@ import pytest
 
 from relay.config import Config, FeedbackConfig
 from relay.errors import StoreError
-from relay.feedback.intake import FeedbackDoor
+from relay.feedback.intake import FeedbackDoor, Intake
+from relay.feedback.record import KEPT_BYTES, WAITING
 from relay.smtp.content import Content
 from relay.smtp.grammar import MailFrom, RcptTo
 from relay.smtp.session import Session
-from tests.relay.feedback.scene import arf
+from relay.store import complaints
+from tests.relay.feedback.scene import RING, arf
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from relay.feedback.intake import Intake, Outcome
+    from relay.feedback.intake import Outcome
     from tests.relay.feedback.scene import Scene
 
 SESSION = Session("1", "feedback", "192.0.2.1")
@@ -68,6 +70,29 @@ async def test_a_report_is_recorded_before_250(door: FeedbackDoor, scene: Scene)
     assert scene.tally().votes + scene.tally().grade_b == 1
     await door.slow(SESSION)
     await door.abandon(SESSION)
+
+
+async def test_where_no_more_can_wait_for_staff_the_sender_comes_again(
+    door: FeedbackDoor, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(complaints, "MOST_WAITING", 2)
+    letters = [b"From: a@b.example\r\n\r\nletter %d\r\n" % number for number in range(3)]
+    assert [(await door.data(SESSION, content(one))).code for one in letters] == [250, 250, 451]
+    assert (await door.data(SESSION, content(letters[1]))).code == 250, "it waits already"
+    assert (await door.data(SESSION, content(arf(scene.send(("ann@a.example",)))))).code == 250
+    with scene.store.read() as tx:
+        assert len(complaints.waiting(tx)) == 2
+    imports = Intake.for_import(scene.config, scene.store, RING)
+    assert imports.record(letters[2], scene.now).counted is False
+
+
+async def test_of_a_long_letter_so_much_waits_as_staff_are_shown(scene: Scene) -> None:
+    raw = b"From: a@b.example\r\n\r\n" + b"letter\r\n" * 100_000
+    await scene.take(raw)
+    with scene.store.read() as tx:
+        ((number, _, _),) = complaints.waiting(tx)
+        kept = RING.open(WAITING, complaints.waiting_report(tx, number), number.encode())
+    assert kept == raw[:KEPT_BYTES]
 
 
 @pytest.mark.parametrize("raw", [b"", b"\xff\xfe", b"From: a@b\r\n\r\nhello\r\n"])

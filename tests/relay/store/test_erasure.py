@@ -185,6 +185,15 @@ def test_the_login_is_dead_and_its_number_is_never_given_again(store: Store) -> 
         assert again.id > number
 
 
+def test_what_was_reported_while_it_was_erased_goes_too(store: Store) -> None:
+    with store.begin() as tx:
+        number = full(tx)
+        names = erasure.names_of(tx, LOGIN)
+        erasure.finish(tx, NOW, names, RING, who="staff:eve", reason="", waiting="none")
+        for table in (schema.complaint, schema.vote, schema.bounce, schema.message):
+            assert tx.execute(select(table).where(table.c.account_id == number)).first() is None, table.name
+
+
 def test_it_waits_for_mail_that_waits(store: Store) -> None:
     with store.begin() as tx:
         number = full(tx)
