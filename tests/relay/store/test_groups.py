@@ -64,7 +64,11 @@ def expected(operations: list[tuple[str, str]]) -> tuple[dict[str, int], list[ty
     return rows, outcomes
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.lists(OPERATIONS, max_size=30))
 def test_a_group_is_what_its_jobs_are_alone(store: Store, operations: list[tuple[str, str]]) -> None:
     async def run() -> list[object]:

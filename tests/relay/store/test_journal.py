@@ -125,7 +125,11 @@ def test_a_message_is_not_counted_twice(store: Store) -> None:
         journal.append(tx, [row("m2")])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     st.lists(
         st.tuples(st.integers(1, 3), st.integers(0, 5), st.lists(st.sampled_from([A, B]), max_size=4)),
