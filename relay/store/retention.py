@@ -38,12 +38,17 @@ def _overdue(now: datetime, retention: Retention) -> Iterator[tuple[Table, Colum
     yield schema.network, schema.network.c.last_us < micros(now - TALLIES)
     yield schema.campaign, schema.campaign.c.last_us < journal
     yield schema.correspondent, schema.correspondent.c.last_us < journal
+    # what changed no standing: a warning, a limit; evidence of a change stays as long as its account
+    reports = micros(now - max(COHORTS, retention.reports))
+    case = schema.decision.c
+    said = (case.at_us < reports) & (case.from_state == case.to_state)
+    yield schema.decision, said & case.case_id.not_in(select(schema.appeal.c.case_id))
     # whatever became of it: what nobody took within hours, nobody waits for any more
     yield schema.notice, schema.notice.c.at_us < journal
     yield schema.appeal, schema.appeal.c.closed_us < micros(now - retention.reports)
     yield schema.cohort, schema.cohort.c.day < micros(now - max(COHORTS, retention.journal)) // _DAY_US
-    yield schema.complaint, schema.complaint.c.at_us < micros(now - max(COHORTS, retention.reports))
-    yield schema.vote, schema.vote.c.sent_us < micros(now - max(COHORTS, retention.reports))
+    yield schema.complaint, schema.complaint.c.at_us < reports
+    yield schema.vote, schema.vote.c.sent_us < reports
     yield schema.bounce, schema.bounce.c.sent_us < micros(now - COHORTS)
     yield schema.waiting_report, schema.waiting_report.c.at_us < micros(now - retention.reports)
     yield schema.login_event, schema.login_event.c.at_us < micros(now - retention.logins)

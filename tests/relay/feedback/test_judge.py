@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from relay.errors import Conflict, StoreError
 from relay.feedback.judge import Judge
 from relay.model import Level, State
 from relay.store import appeals, breaker, changes, journal, judging, suppression, switch
+from relay.store.engine import Store
 from tests.relay.feedback.scene import LADDER, RING, arf
 from tests.relay.feedback.test_standing import spam
 
@@ -52,6 +54,20 @@ async def test_a_fault_of_the_store_loses_no_news(scene: Scene) -> None:
     with pytest.raises(StoreError):
         await judge.sweep(scene.now)
     assert len(await judge.sweep(scene.now)) == 2
+
+
+async def test_a_warning_that_two_nodes_see_at_once_is_one_case(either_scene: Scene) -> None:
+    scene = either_scene
+    await scene.complain(scene.send_many(2000)[:7])
+    second = Judge(scene.store, RING, LADDER)
+    other = Store(scene.store.url, scene.config.folder)
+    try:
+        judges = [Judge(one, RING, LADDER) for one in (scene.store, other)]
+        found = await asyncio.gather(*(judge.sweep(scene.now) for judge in judges), second.sweep(scene.now))
+    finally:
+        other.close()
+    assert sum(map(len, found)) == 1
+    assert [case.step for case in scene.cases()] == ["complaints_warn"]
 
 
 async def test_whom_another_writer_kept_from_being_judged_is_judged_again(scene: Scene) -> None:

@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy import func, select
 
 from relay.config import Retention
-from relay.store import journal, logins, nonces, retention, schema, suppression
+from relay.model import Level, State
+from relay.store import decisions, journal, logins, nonces, retention, schema, suppression
 from relay.store.journal import JournalRow
 from tests.relay.store.people import NOW
 
@@ -74,3 +75,23 @@ async def test_wishes_stay_until_they_are_cleared_and_counts_end(store: Store) -
             "manual",
             "unsubscribe",
         ]
+
+
+async def test_cases_that_changed_nothing_are_forgotten_and_those_of_a_change_stay(store: Store) -> None:
+    with store.begin() as tx:
+        for name, to_state in (
+            ("warned", State.ACTIVE),
+            ("appealed", State.ACTIVE),
+            ("off", State.SUSPENDED),
+        ):
+            decisions.add(
+                tx, NOW, case_id=name, level=Level.ACCOUNT, subject_id=1, step="x", reason="", until=None,
+                from_state=State.ACTIVE, to_state=to_state, evidence={}, set_by=decisions.POLICY,
+            )  # fmt: skip
+        tx.execute(schema.appeal.insert().values(case_id="appealed", at_us=0, sealed=b""))
+    await retention.purge_all(store, NOW + retention.COHORTS, KEEP)
+    with store.read() as tx:
+        assert len(decisions.timeline(tx, Level.ACCOUNT, 1)) == 3
+    await retention.purge_all(store, NOW + retention.COHORTS + timedelta(days=1), KEEP)
+    with store.read() as tx:
+        assert {case.id for case in decisions.timeline(tx, Level.ACCOUNT, 1)} == {"appealed", "off"}
