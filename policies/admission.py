@@ -60,6 +60,8 @@ def judge(
         if braked:
             return Decision(Admit.PACE, "all delivery is stopped by staff", numbers)
         return Decision(Admit.YES, "", numbers)
-    until = f" until {worst.until:%Y-%m-%d %H:%M} UTC" if worst.until and worst_state.timed else ""
+    until = (
+        f" until {worst.until:%Y-%m-%d %H:%M} UTC" if worst.until and worst_state is not State.CLOSED else ""
+    )
     because = f": {worst.reason}" if worst.reason else ""
     return Decision(admit, f"{worst.level} {worst_state.value}{until}{because}", numbers)

@@ -135,6 +135,7 @@ class Subject:
         self.state, self.until = State.ACTIVE, None
         if was is State.DEACTIVATED:
             self.returns.append(ended)
+        if was is not State.THROTTLED:
             self._start_anew(ended)
 
     def _start_anew(self, now: datetime) -> None:

@@ -121,9 +121,13 @@ def after(state: str, move: Move, now: datetime, duration: timedelta | None = No
 
 
 def in_force(state: str, until: datetime | None, now: datetime) -> State:
-    """Return the state that holds at `now`: a timed one is over at its end, whether or not anyone swept."""
+    """Return the state that holds at `now`: one with an end is over then, whether or not anyone swept.
+
+    A suspension has an end only where staff gave it one; closed is for good.
+    """
     held = State(state)
-    return State.ACTIVE if held.timed and until is not None and until <= now else held
+    ends = held.timed or held is State.SUSPENDED
+    return State.ACTIVE if ends and until is not None and until <= now else held
 
 
 def returned(state: str, until: datetime | None, now: datetime) -> Next | None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _VERBS = {
     "throttle": (State.THROTTLED, "24h", "Take mail and release it at a pace, for a time."),
-    "suspend": (State.SUSPENDED, None, "Switch sending off until staff reinstate."),
+    "suspend": (State.SUSPENDED, None, "Switch sending off until staff reinstate, or for a time."),
     "deactivate": (State.DEACTIVATED, "24h", "Switch sending off for a time; it comes back by itself."),
     "reinstate": (State.ACTIVE, None, "Switch sending on again; only messages sent from now on count."),
     "close": (State.CLOSED, None, "Close for good: the login itself is refused."),

@@ -25,7 +25,7 @@ TABLES: dict[Level, Table] = {
 }
 
 #: States that may end by themselves; named one by one, so that the index on (state, until_us) finds them.
-_TIMED = [str(state) for state in State if state is not State.ACTIVE]
+_TIMED = [str(state) for state in State if state not in (State.ACTIVE, State.CLOSED)]
 #: made once: they are asked four times a second
 _DUE = {
     level: select(table).where(table.c.state.in_(_TIMED), table.c.until_us <= bindparam("now_us"))

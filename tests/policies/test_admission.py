@@ -54,7 +54,9 @@ def test_among_equals_the_first_is_named() -> None:
         ("throttled", NOW + MOMENT, Admit.PACE),
         ("throttled", NOW, Admit.YES),
         ("deactivated", None, Admit.REFUSE),
-        ("suspended", NOW - MOMENT, Admit.REFUSE),
+        ("suspended", NOW + MOMENT, Admit.REFUSE),
+        ("suspended", NOW, Admit.YES),
+        ("suspended", None, Admit.REFUSE),
         ("closed", NOW - MOMENT, Admit.REFUSE),
     ],
 )
@@ -70,7 +72,9 @@ def test_a_timed_standing_ends_at_its_end_and_no_other_does(
         (Held("account", "deactivated", LATER, "why"), "account deactivated until 2026-11-22 13:00 UTC: why"),
         (Held("account", "deactivated"), "account deactivated"),
         (Held("account", "throttled", LATER), "account throttled until 2026-11-22 13:00 UTC"),
-        (Held("customer", "suspended", LATER), "customer suspended"),
+        (Held("customer", "suspended"), "customer suspended"),
+        (Held("customer", "suspended", LATER), "customer suspended until 2026-11-22 13:00 UTC"),
+        (Held("account", "closed", LATER), "account closed"),
     ],
 )
 def test_the_reason_names_level_state_end_and_why(held: Held, reason: str) -> None:

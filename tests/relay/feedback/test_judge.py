@@ -60,7 +60,7 @@ async def test_a_warning_that_two_nodes_see_at_once_is_one_case(either_scene: Sc
     scene = either_scene
     await scene.complain(scene.send_many(2000)[:7])
     second = Judge(scene.store, RING, LADDER)
-    other = Store(scene.store.url, scene.config.folder)
+    other = Store(scene.store.url.render_as_string(hide_password=False), scene.config.folder)
     try:
         judges = [Judge(one, RING, LADDER) for one in (scene.store, other)]
         found = await asyncio.gather(*(judge.sweep(scene.now) for judge in judges), second.sweep(scene.now))
@@ -142,6 +142,20 @@ async def test_what_the_breaker_holds_back_of_a_paced_account_waits_for_staff_to
     assert (case.subject, breaker.wanted(case)[0]) == (scene.account.login, State.DEACTIVATED)
     await scene.complain(mine[8:9])
     assert await scene.sweep() == [], "said once"
+
+
+async def test_a_suspension_that_staff_gave_an_end_is_over_then(scene: Scene) -> None:
+    until = scene.now + timedelta(hours=6)
+    with scene.store.begin() as tx:
+        login = scene.account.login
+        switch.set_by_staff(
+            tx, scene.now, Level.ACCOUNT, login, State.SUSPENDED, reason="moving house", until=until
+        )
+    scene.pass_time(timedelta(hours=6) - SOON)
+    assert await scene.sweep() == []
+    scene.pass_time(SOON)
+    assert len(await scene.sweep()) == 1
+    assert (scene.standing().state, scene.standing().until) == (State.ACTIVE, None)
 
 
 async def test_closed_is_for_good(scene: Scene) -> None:
