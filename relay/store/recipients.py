@@ -93,6 +93,8 @@ class Recipients:
         self._store = store
         self._keyring = keyring
         self._held: dict[int, dict[bytes, dict[str, datetime | None]]] = {}
+        #: how often lists changed: one that was read meanwhile may be older than what was heard
+        self._changed = 0
         self._tried = batch.Batch[Tried](store, _write, _write)
 
     async def suppressed(self, account: Account, address: str, now: datetime) -> str:
@@ -102,13 +104,14 @@ class Recipients:
         StoreError.
         """
         customer_id = account.customer.id
-        if customer_id not in self._held:
-            if len(self._held) >= MOST_CUSTOMERS:
-                self._held.pop(next(iter(self._held)))
-            self._held[customer_id] = await self._store.query(
-                lambda tx: suppression.in_force(tx, now, customer_id), urgent=True
-            )
-        held = self._held[customer_id]
+        held = self._held.get(customer_id)
+        if held is None:
+            before = self._changed
+            held = await self._store.query(lambda tx: suppression.in_force(tx, now, customer_id), urgent=True)
+            if self._changed == before:
+                if len(self._held) >= MOST_CUSTOMERS:
+                    self._held.pop(next(iter(self._held)))
+                self._held[customer_id] = held
         if not held:
             return ""
         listed = account.klass in (AccountClass.BULK, AccountClass.LIST)
@@ -130,8 +133,10 @@ class Recipients:
         for one in news:
             if one.kind == changes.SUPPRESSION:
                 self._held.pop(int(one.key), None)
+                self._changed += 1
             elif not one.key:
                 self._held.clear()
+                self._changed += 1
 
 
 def _write(tx: Connection, rows: Sequence[Tried]) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -57,6 +57,27 @@ async def test_what_servers_say_is_counted_and_two_days_of_it_suppress(
     assert await recipients.suppressed(account, ANN.lower(), later) == "bounce"
     assert await recipients.suppressed(account, "bea@there.example", later) == ""
     assert await recipients.suppressed(account, ANN, later + timedelta(days=31)) == ""
+
+
+async def test_a_list_that_changed_while_it_was_read_is_not_kept(store: Store, account: Account) -> None:
+    recipients = Recipients(store, RING)
+
+    class Slow:
+        """Tells of a change after it has read, before it answers."""
+
+        async def query(self, work: Any, *, urgent: bool) -> Any:
+            found = await store.query(work, urgent=urgent)
+            last = changes_of(store)
+            with store.begin() as tx:
+                suppression.add(tx, NOW, account.customer.id, RING.recipient_hash(account.customer.id, ANN))
+                recipients.heard(changes.since(tx, last))
+            return found
+
+    slow: Any = Slow()
+    recipients._store = slow
+    assert await recipients.suppressed(account, ANN, NOW) == ""
+    recipients._store = store
+    assert await recipients.suppressed(account, ANN, NOW) == "manual"
 
 
 def changes_of(store: Store) -> int:
