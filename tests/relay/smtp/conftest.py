@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: what touches the transport runs on both loops, the rest on the one that serves
-BOTH_LOOPS = ("test_tls_cases", "test_proxy", "test_resource_cases", "test_drain", "test_server")
+BOTH_LOOPS = (
+    "test_tls_cases",
+    "test_proxy",
+    "test_resource_cases",
+    "test_silence_cases",
+    "test_drain",
+    "test_server",
+)
 
 
 def pytest_asyncio_loop_factories(

@@ -15,6 +15,7 @@ from relay.config import Config, parse
 from relay.smtp import reply as replies
 from relay.smtp.connections import Connections
 from relay.smtp.listener import Event, Listener
+from tests.steady import steady
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from relay.smtp.tls import Certificate
 
 LOGIN, PASSWORD = "user@example.org", "correct horse"
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass
@@ -312,3 +313,21 @@ class Services:
             for client in service.clients:
                 client.writer.transport.abort()
             await service.listener.drain(2.0)
+
+
+async def settled(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():  # noqa: ASYNC110 - looks at facts that tell nobody
+            await asyncio.sleep(0.005)
+
+
+async def served_within(service: Service, seconds: float) -> None:
+    """Another client gets its greeting and an answer."""
+    started = steady()
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        other = await service.connect()
+        assert (await other.reply()).startswith("220")
+        await other.expect("NOOP", "250")
+    await other.close()
+    assert steady() - started < seconds

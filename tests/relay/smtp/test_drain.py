@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.relay.smtp.harness import settled
+
 if TYPE_CHECKING:
     from tests.relay.smtp.harness import Service, Services
-
-
-async def settled(condition: object, *, seconds: float = 5.0) -> None:
-    assert callable(condition)
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - looks at facts that tell nobody
-            await asyncio.sleep(0.005)
 
 
 async def test_drain_ends_idle_sessions_and_waits_for_messages(service: Service) -> None:
