@@ -17,6 +17,7 @@ from relay.screens import screener
 from relay.signing import keys as signing_keys
 from relay.signing.stamp import Stamper, Unsubscribe
 from relay.smtp.tls import Certificate
+from relay.store import migrate
 from relay.store.engine import Store
 
 if TYPE_CHECKING:
@@ -110,8 +111,15 @@ def _examine_store(config: Config) -> None:
         store = Store(config.store.url, config.folder)
         try:
             store.migrate()
+            with store.read() as tx:
+                lacking = migrate.missing(tx)
         finally:
             store.close()
+        if lacking:
+            raise StoreError(
+                f"its tables are not this version's, they lack {', '.join(lacking[:5])}"
+                f"{' and more' if lacking[5:] else ''}: go back to the version that made them, or to a backup"
+            )
     except (StoreError, OSError) as error:
         raise ConfigError(
             [

@@ -71,6 +71,22 @@ def revision(connection: Connection) -> str:
     return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
 
 
+def missing(connection: Connection) -> list[str]:
+    """Return what tables lack of the schema: those of a version before the first release do, or damaged ones.
+
+    The revision does not say so; `check` asks, not every command.
+    """
+    columns = inspect(connection).get_multi_columns()
+    found = {name: {column["name"] for column in those} for (_, name), those in columns.items()}
+    lacking = []
+    for table in schema.metadata.sorted_tables:
+        if table.name not in found:
+            lacking.append(table.name)
+        else:
+            lacking += [f"{table.name}.{c.name}" for c in table.columns if c.name not in found[table.name]]
+    return lacking
+
+
 def _run(connection: Connection) -> None:
     # imported here: every command starts without it, nearly none needs it
     from alembic import command

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,6 +37,18 @@ def test_a_spool_that_cannot_be_written_is_found_before_serving(folder: Path) ->
     with pytest.raises(ConfigError) as refused:
         building.examine(configuration.load(broken))
     assert [fault.path for fault in refused.value.faults] == ["outbox.folder"]
+
+
+def test_tables_of_another_making_are_found_before_serving(folder: Path, tmp_path: Path) -> None:
+    """Databases from before the first release bear its revision, but not its tables."""
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    config = configuration.load(other / "gatepost.toml")
+    building.examine(config)
+    with closing(sqlite3.connect(other / "gatepost.db")) as database:
+        database.executescript("ALTER TABLE reporter DROP COLUMN watched; DROP TABLE campaign;")
+    with pytest.raises(ConfigError, match=r"lack campaign, reporter\.watched: go back"):
+        building.examine(config)
 
 
 def test_serve_stops_with_every_fault_and_not_the_first_alone(folder: Path) -> None:
