@@ -115,21 +115,20 @@ def _examine_store(config: Config) -> None:
                 lacking = migrate.missing(tx)
         finally:
             store.close()
-        if lacking:
-            raise StoreError(
-                f"its tables are not this version's, they lack {', '.join(lacking[:5])}"
-                f"{' and more' if lacking[5:] else ''}: go back to the version that made them, or to a backup"
-            )
     except (StoreError, OSError) as error:
-        raise ConfigError(
-            [
-                Fault(
-                    "store.url",
-                    config.store.url.partition("@")[2] or config.store.url,
-                    str(error).removeprefix("store.url: "),
-                )
-            ]
-        ) from error
+        raise _store_fault(config, str(error).removeprefix("store.url: ")) from error
+    if lacking:
+        some = ", ".join(lacking[:5]) + (" and more" if lacking[5:] else "")
+        raise _store_fault(
+            config,
+            f"its tables are not this version's, they lack {some}: go back to the version that made them,"
+            " or to a backup",
+        )
+
+
+def _store_fault(config: Config, what: str) -> ConfigError:
+    """Return a fault of the store, without the password that its URL may hold."""
+    return ConfigError([Fault("store.url", config.store.url.partition("@")[2] or config.store.url, what)])
 
 
 def _examine_spool(config: Config) -> None:

@@ -35,6 +35,8 @@ _POSTGRES: dict[str, str | int] = {
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
+    # texts are texts, in a database made without a locale (SQL_ASCII) too
+    "client_encoding": "utf8",
     "options": (
         f"-c lock_timeout={LOCK_SECONDS}s -c statement_timeout={STATEMENT_SECONDS}s"
         " -c idle_in_transaction_session_timeout=60s -c timezone=UTC -c synchronous_commit=on"
@@ -54,7 +56,7 @@ def database_url(url: str, folder: Path) -> URL:
     """Read a store URL; a relative SQLite path starts at `folder`; StoreError if it is neither database."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise StoreError("store.url: must be sqlite:///FILE or postgresql://USER@HOST/NAME") from None
     if parsed.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         return _guarded(parsed.set(drivername="postgresql+psycopg"))
@@ -96,7 +98,10 @@ def connect(url: URL, *, read_only: bool, size: int) -> Engine:
     if read_only:
         options["options"] = f"{_POSTGRES['options']} -c default_transaction_read_only=on"
         common["isolation_level"] = "REPEATABLE READ"  # one moment for all statements, as SQLite gives
-    return create_engine(url, connect_args=options, pool_pre_ping=True, **common)
+    try:
+        return create_engine(url, connect_args=options, pool_pre_ping=True, **common)
+    except ModuleNotFoundError as error:
+        raise StoreError("store.url: PostgreSQL needs its driver: deploy/venv postgres") from error
 
 
 _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Connection
+
+    from tests.postgres import Server
 
 counter = schema.counter
 
@@ -204,10 +207,30 @@ async def test_a_closed_store_says_so(store: Store) -> None:
         await store.query(lambda _: None)
 
 
-@pytest.mark.parametrize("url", ["", "mysql://x/y", "sqlite://", "sqlite:///:memory:", "gatepost.db", "://"])
+@pytest.mark.parametrize(
+    "url",
+    ["", "mysql://x/y", "sqlite://", "sqlite:///:memory:", "gatepost.db", "://", "postgresql://x:port/y"],
+)
 def test_an_unusable_url_is_refused(url: str, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"store\.url"):
         Store(url, tmp_path)
+
+
+def test_a_missing_driver_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(StoreError, match="deploy/venv postgres"):
+        Store("postgresql://localhost/gatepost", tmp_path)
+
+
+def test_a_database_without_a_locale_serves(postgres_server: Server, tmp_path: Path) -> None:
+    """Where the server's own locale is C, `createdb` makes SQL_ASCII: its driver then gives bytes."""
+    postgres_server.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    store = Store(postgres_server.url("ascii"), tmp_path)
+    store.migrate()
+    with store.begin() as tx:
+        assert inserting("käse")(tx) == "käse"
+    assert "käse" in names(store)
+    store.close()
 
 
 async def test_an_insert_that_does_nothing_says_so(store: Store) -> None:
