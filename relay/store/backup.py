@@ -100,14 +100,14 @@ def restore(target: Path, url: str, folder: Path, *, spool: Path, keyring: Keyri
     if faults := check(target, keyring):
         raise StoreError("; ".join(faults))
     place = connect.database_url(url, folder)
-    if not _is_free(place) or (spool.exists() and any(spool.iterdir())):
-        raise StoreError(f"{place.database} or {spool} exists already: nothing was overwritten")
+    if taken := [*_in_the_way(place), *([str(spool)] if spool.exists() and any(spool.iterdir()) else [])]:
+        raise StoreError(f"{' and '.join(taken)} exists already: nothing was overwritten")
     try:
         spool.mkdir(mode=0o700, parents=True, exist_ok=True)
         _copy_spool(target / SPOOL, spool)
         # last: with the database in place, everything is
         if place.get_backend_name() == "sqlite":
-            _copy_file(target / DATABASE, Path(str(place.database)))
+            _copy_whole(target / DATABASE, Path(str(place.database)))
         else:
             with _opened(target) as rows:
                 transfer.bring_back(rows, place)
@@ -116,10 +116,12 @@ def restore(target: Path, url: str, folder: Path, *, spool: Path, keyring: Keyri
         raise StoreError(f"{place.database}: {error}") from error
 
 
-def _is_free(place: URL) -> bool:
+def _in_the_way(place: URL) -> list[str]:
+    """Return what stands where rows are to go: SQLite would take up another database's journal."""
     if place.get_backend_name() == "sqlite":
-        return not Path(str(place.database)).exists()
-    return transfer.is_empty(place)
+        paths = (Path(f"{place.database}{end}") for end in ("", "-wal", "-journal"))
+        return [str(path) for path in paths if path.exists()]
+    return [] if transfer.is_empty(place) else [str(place.database)]
 
 
 def _empty(spool: Path) -> None:
@@ -215,6 +217,19 @@ def _copy_file(source: Path, place: Path) -> None:
         shutil.copyfileobj(original, copy)
         copy.flush()
         os.fsync(copy.fileno())
+    migrate.sync(place.parent)
+
+
+def _copy_whole(source: Path, place: Path) -> None:
+    """Copy a file so that its place has all of it or nothing."""
+    part = place.with_name(f"{place.name}.part")
+    part.unlink(missing_ok=True)
+    try:
+        _copy_file(source, part)
+        part.rename(place)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
     migrate.sync(place.parent)
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import shutil
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,7 @@ from tests.relay.store.people import NOW, add_account, add_customer
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from sqlalchemy import Connection
 
@@ -173,6 +176,37 @@ def test_nothing_is_ever_overwritten(home: Path, tmp_path: Path) -> None:
         copy(home, target)
     with pytest.raises(StoreError, match="exists already"):
         restore(target, URL, home, spool=home / "spool")
+
+
+@pytest.mark.usefixtures("store")
+def test_a_journal_that_another_database_left_is_not_taken_up(home: Path, tmp_path: Path) -> None:
+    copy(home, tmp_path / "copy")
+    place = tmp_path / "new"
+    place.mkdir()
+    (place / "gatepost.db-wal").write_bytes(b"of another")
+    with pytest.raises(StoreError, match=r"gatepost\.db-wal exists already"):
+        restore(tmp_path / "copy", URL, place, spool=place / "spool")
+
+
+@pytest.mark.usefixtures("store")
+def test_a_full_disk_leaves_nothing_behind(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy(home, tmp_path / "copy")
+    place = tmp_path / "new"
+    place.mkdir()
+
+    def full(source: BinaryIO, target: BinaryIO) -> None:
+        target.write(source.read(100))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_copy_spool", lambda *_: None)
+        patched.setattr(shutil, "copyfileobj", full)
+        with pytest.raises(StoreError, match="No space left"):
+            restore(tmp_path / "copy", URL, place, spool=place / "spool")
+    restore(tmp_path / "copy", URL, place, spool=place / "spool")
+    assert {path.name for path in place.iterdir()} == {"gatepost.db", "spool"}
 
 
 def test_what_was_deleted_is_not_in_the_copy(home: Path, tmp_path: Path, store: Store) -> None:
