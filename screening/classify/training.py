@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from screening.classify import examples as store
@@ -18,7 +20,6 @@ from screening.mail import Envelope, Mail
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from screening.classify.solve import Example
 
@@ -68,12 +69,29 @@ def example_of(mail: Mail, *, spam: bool) -> Example:
 
 
 def files_in(paths: Iterable[Path]) -> Iterator[Path]:
-    """Return the files named and those in the folders named, in a fixed order; follows links to files."""
+    """Return the files named and those in the folders named, in a fixed order; follows links to files.
+
+    A folder that cannot be read stands for its files: who opens it hears why.
+    """
     for path in paths:
         if path.is_dir():
-            yield from sorted(found for found in path.rglob("*") if found.is_file())
+            yield from sorted(_below(path))
         else:
             yield path
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    closed: list[Path] = []
+    for place, _, names in os.walk(folder, onerror=lambda error: closed.append(Path(error.filename))):
+        yield from (path for name in names if _is_file(path := Path(place, name)))
+    yield from closed
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except PermissionError:  # a link to where nobody lets us look
+        return True
 
 
 def train(found: Iterable[Example], base: Model | None = None) -> Model:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,22 @@ def test_files_in_folders_come_in_a_fixed_order_and_links_to_files_count(tmp_pat
         str(found.relative_to(tmp_path)) for found in files_in([tmp_path / "mail", tmp_path / "mail" / "b"])
     ]
     assert names == ["mail/a", "mail/b", "mail/cur/c", "mail/d", "mail/b"]
+
+
+def test_a_folder_that_nobody_may_read_is_named_in_place_of_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "mail").write_text("x")
+    scan = os.scandir
+
+    def guarded(path: str) -> Iterator[os.DirEntry[str]]:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert list(files_in([tmp_path])) == [tmp_path / "closed", tmp_path / "mail"]
 
 
 def test_the_line_from_margin_to_odds_is_steep_for_clean_and_flat_for_mixed_examples() -> None:
