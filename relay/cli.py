@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 import click
@@ -91,4 +93,8 @@ def main(context: click.Context, path: Path) -> None:
     Start with `gatepost init DIR`. Every command that changes something works while `serve` runs and
     takes effect within a second. Exit codes: 0 done, 1 refused or failed, 2 usage or configuration.
     """
+    # names of files are bytes, and need not be of the terminal's encoding
+    for stream in (sys.stdin, sys.stdout):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape" if stream is sys.stdin else "backslashreplace")
     context.obj = Context(path)

@@ -144,7 +144,12 @@ class Keyring:
     def fingerprint(self, login: str, password: str) -> bytes:
         """Return the keyed hash that recognises a blocked password again."""
         key = self.derive("credential fingerprints", min(self._keys))
-        return _mac(key, login.lower().encode() + b"\0" + password.encode("utf-8", "surrogateescape"))
+        return _mac(
+            key,
+            login.lower().encode("utf-8", "surrogateescape")
+            + b"\0"
+            + password.encode("utf-8", "surrogateescape"),
+        )
 
     def pseudonym(self, what: str) -> str:
         """Return 8 hexadecimal digits that stand for a thing in public, the same for ever."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import secrets
 import sys
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from relay.commands.context import (
     show,
     table,
 )
+from relay.commands.kinds import Line, Sender
 from relay.errors import NotFound
 from relay.model import AccountClass, Level
 from relay.smtp.auth import Passwords
@@ -54,13 +56,13 @@ def _chosen_password(from_stdin: bool) -> str:
 
 
 @account.command("add")
-@click.argument("login")
+@click.argument("login", type=Line())
 @click.option("--customer", "customer_name", required=True, metavar="NAME", help="Who it belongs to.")
 @click.option(
     "--sender",
     "senders",
+    type=Sender(),
     multiple=True,
-    metavar="PATTERN",
     help="May send as: exact address, @domain or *. [default: LOGIN]",
 )
 @click.option(
@@ -96,7 +98,14 @@ def add_account(
             tx, clock.now(), login, customer=customer_name, password_hash=hashed, fingerprint=fingerprint,
             senders=senders, klass=AccountClass(klass),
         )  # fmt: skip
-        audited(tx, "account added", f"account {login}", customer=customer_name, senders=senders, klass=klass)
+        audited(
+            tx,
+            "account added",
+            f"account {login}",
+            customer=customer_name,
+            senders=senders,
+            **{"class": klass},
+        )
     if as_json:
         emit({"login": login, "password": password})
     elif password_stdin:
@@ -127,9 +136,7 @@ def set_password(context: Context, login: str, password_stdin: bool, as_json: bo
 
 @account.command("change")
 @click.argument("login")
-@click.option(
-    "--sender", "senders", multiple=True, metavar="PATTERN", help="May send as these, and no others."
-)
+@click.option("--sender", "senders", type=Sender(), multiple=True, help="May send as these, and no others.")
 @click.option(
     "--class", "klass", type=click.Choice([str(value) for value in AccountClass]), help="Its class."
 )
@@ -214,8 +221,7 @@ def show_account(context: Context, login: str, as_json: bool) -> None:
     """Show an account's standing, the evidence for it and the numbers that it is judged by."""
     with context.read() as tx:
         data = _account_json(tx, context.keyring, login)
-    if not as_json:
-        data |= {key: numbers(data[key], as_json) for key in ("evidence", "tally")}
+    data |= {key: numbers(data[key], as_json) for key in ("evidence", "tally")}
     show(data, as_json)
 
 
@@ -277,7 +283,7 @@ def _block(context: Context, which: str, password_stdin: bool, blocked: bool) ->
                 accounts.block_credential(tx, now, number, blocked)
             audited(tx, deed, f"credential {number}", account=which)
     else:
-        if not which.isdigit():
+        if not re.fullmatch("[0-9]{1,18}", which):
             raise click.UsageError("give the ID that `credential list` shows, or LOGIN with --password-stdin")
         number = int(which)
         with context.begin() as tx:
@@ -288,7 +294,7 @@ def _block(context: Context, which: str, password_stdin: bool, blocked: bool) ->
 
 _which = click.argument("which", metavar="ID|LOGIN")
 _by_password = click.option(
-    "--password-stdin", is_flag=True, help="WHICH is a login; the password is one line of standard input."
+    "--password-stdin", is_flag=True, help="LOGIN is given; the password is one line of standard input."
 )
 
 

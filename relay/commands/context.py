@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -113,7 +114,7 @@ def fail(text: str, code: int = REFUSED) -> None:
 
 
 def reporting_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn Gatepost's own errors into one line on stderr: exit 2 for the configuration, 1 otherwise."""
+    """Turn errors of ours, and of files, into one line on stderr: exit 2 for the configuration, else 1."""
 
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -125,6 +126,11 @@ def reporting_errors(command: Callable[P, R]) -> Callable[P, R]:
             sys.exit(USAGE)
         except RelayError as error:
             click.echo(str(error), err=True)
+            sys.exit(REFUSED)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # who reads our lines has had enough of them
+            click.echo(f"{error.filename or 'failed'}: {error.strerror or error}", err=True)
             sys.exit(REFUSED)
 
     return guarded
@@ -152,9 +158,13 @@ def emit(data: Any) -> None:
 
 
 def plain(text: str) -> str:
-    """Return a moment as people read it, any other text as it is; JSON keeps the exact one."""
-    found = _MOMENT.fullmatch(text)
-    return f"{found[1]} {found[2]} UTC" if found else text
+    """Return a moment as people read it, any other text as it is; JSON keeps the exact one.
+
+    What senders and servers wrote moves no cursor and changes no colour of a terminal.
+    """
+    if found := _MOMENT.fullmatch(text):
+        return f"{found[1]} {found[2]} UTC"
+    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in text)
 
 
 def numbers(named: Mapping[str, Any], as_json: bool) -> dict[str, Any]:
@@ -165,7 +175,7 @@ def numbers(named: Mapping[str, Any], as_json: bool) -> dict[str, Any]:
 
     said = {NUMBER_WORDS.get(name, name): value for name, value in named.items() if value or value is None}
     zeros = len(named) - len(said)
-    return said | ({f"the other {zeros}": 0} if zeros else {})
+    return said | ({f"{'the other' if said else 'all'} {zeros}": 0} if zeros else {})
 
 
 def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> Iterator[str]:
@@ -173,7 +183,7 @@ def table(rows: Sequence[tuple[str, ...]], header: tuple[str, ...]) -> Iterator[
     if not rows:
         yield "none"
         return
-    rows = [tuple(map(plain, row)) for row in rows]
+    rows = [tuple(plain(cell).replace("\n", " ") for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     for row in [header, *rows]:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -195,7 +205,7 @@ def show(data: Mapping[str, Any], as_json: bool) -> None:
             for name, item in value.items():
                 click.echo(f"    {name:<{inner}}  {plain(str(item))}")
         elif isinstance(value, list | tuple):
-            click.echo(f"{key:<{width}}  {' '.join(map(str, value)) or '-'}")
+            click.echo(f"{key:<{width}}  {plain(' '.join(map(str, value))) or '-'}")
         else:
             said = plain(str(value)) if value not in (None, "") else "-"
             click.echo(f"{key:<{width}}  {said.replace(chr(10), chr(10) + ' ' * (width + 2))}")

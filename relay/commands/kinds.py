@@ -1,4 +1,4 @@
-"""What customers' options take on the command line."""
+"""What arguments and options take on the command line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import click
 import idna
 
 from relay.values import MAILBOX, split_address
+
+#: characters of the longest address there is (RFC 5321 §4.5.3.1)
+_LONGEST = 254
 
 
 class HostPort(click.ParamType[str, str]):
@@ -23,6 +26,32 @@ class HostPort(click.ParamType[str, str]):
         except ValueError:
             self.fail(f"{value!r} is not HOST:PORT", param, ctx)
         return str(value)
+
+
+class Line(click.ParamType[str, str]):
+    """A login or a name: words on one line, which lists, logs and replies show as they are."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it without blanks around it."""
+        text = str(value).strip()
+        if not text or len(text) > _LONGEST or not text.isprintable():
+            self.fail(f"{text[:60]!r} is no name: 1 to {_LONGEST} characters that can be seen", param, ctx)
+        return text
+
+
+class Sender(Line):
+    """Whom an account may send as: an address, all of a domain, or anybody."""
+
+    name = "PATTERN"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text if it is one."""
+        text = str(value).strip()
+        if text != "*" and not re.fullmatch(r"[^\s@]*@[^\s@*]+", text):
+            self.fail(f"{text[:60]!r} is no sender: write ADDRESS, @DOMAIN or *", param, ctx)
+        return super().convert(text, param, ctx)
 
 
 class CustomerName(click.ParamType[str, str]):

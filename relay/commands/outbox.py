@@ -254,7 +254,9 @@ def deed_of(reason: str) -> hold.Deed:
 ids_option = click.argument("ids", nargs=-1, metavar="[ID…]")
 all_option = click.option("--all", "everything", is_flag=True, help="All of them.")
 reason_option = click.option("--reason", default="", metavar="TEXT", help="Why, for the audit log.")
-limit_option = click.option("--limit", default=200, show_default=True, help="At most so many.")
+limit_option = click.option(
+    "--limit", default=200, show_default=True, type=click.IntRange(1, 100_000), help="At most so many."
+)
 
 
 @click.group(cls=Group)

@@ -19,6 +19,7 @@ from relay.commands.context import (
     reporting_errors,
     table,
 )
+from relay.commands.kinds import Line
 from relay.commands.standings import Span
 from relay.console.roles import CUSTOMERS, Role, Scope
 from relay.store import accounts, staff, tokens
@@ -42,7 +43,7 @@ def _say(name: str, password: str, as_json: bool) -> None:
 
 
 @people.command("add")
-@click.argument("name")
+@click.argument("name", type=Line())
 @click.option(
     "--role", type=_roles, required=True, help="What they may do; each role may all of those before."
 )
@@ -132,7 +133,7 @@ def token() -> None:
 
 
 @token.command("add")
-@click.argument("name")
+@click.argument("name", type=Line())
 @click.option(
     "--scope", "scopes", multiple=True, required=True, type=click.Choice([str(one) for one in Scope]),
     help="What it may do; again for another.",
@@ -153,7 +154,7 @@ def add_token(
     """Make a token and show it once."""
     if customer_name and not set(scopes) <= CUSTOMERS:
         raise click.UsageError(
-            "a customer's token reads and suppresses; it switches nothing, sees no audit log"
+            "a customer's token reads, suppresses and pauses; it switches nothing else, sees no audit log"
         )
     now = clock.now()
     with context.begin() as tx:

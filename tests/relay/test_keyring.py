@@ -88,5 +88,10 @@ def test_a_broken_ring_is_a_fault_of_the_configuration(tmp_path: Path, text: str
         Keyring.load(tmp_path / "none")
 
 
+def test_a_login_of_any_octets_has_a_fingerprint() -> None:
+    ring = Keyring([OLD])
+    assert ring.fingerprint("caf\udce9@b.example", "pw") != ring.fingerprint("cafe@b.example", "pw")
+
+
 def test_secrets_do_not_show() -> None:
     assert "1111" not in repr(OLD)

@@ -40,6 +40,13 @@ def test_people_are_added_listed_changed_and_locked_out(place: Place) -> None:
         (("staff", "password", "nobody"), 1, "no staff nobody"),
         (("token", "revoke", "gp_00000000"), 1, "no token"),
         (("token", "add", "t", "--scope", "audit", "--customer", "acme"), 2, "reads"),
+        (("staff", "add", "eve\nadmin", "--role", "viewer"), 2, "is no name"),
+        (("token", "add", " ", "--scope", "read"), 2, "is no name"),
+        (("account", "add", "a\x1b[2J@b.example", "--customer", "acme"), 2, "is no name"),
+        (("account", "add", "a@b.example", "--customer", "acme", "--sender", "*@b.*"), 2, "is no sender"),
+        (("account", "change", "a@b.example", "--sender", "b.example"), 2, "write ADDRESS, @DOMAIN or *"),
+        (("credential", "block", "9" * 40), 2, "give the ID"),
+        (("outbox", "list", "--limit", "-1"), 2, "-1 is not in the range"),
         (("token", "add", "t", "--scope", "read", "--customer", "nobody"), 1, "no customer nobody"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,14 @@ def test_an_unreadable_file_is_named_and_the_others_judged(folder: Path) -> None
     assert done.exit_code == 1
     assert "1 unreadable" in done.stderr
     assert "deliver" in done.stdout
+
+
+def test_a_file_whose_name_is_no_text_is_judged_like_others(folder: Path) -> None:
+    odd = folder / os.fsdecode(b"caf\xe9.eml")
+    odd.write_bytes((folder / "mails" / "000.eml").read_bytes())
+    done = CliRunner().invoke(main, ["-c", str(folder / "gatepost.toml"), "screen", str(odd)])
+    odd.unlink()
+    assert (done.exit_code, "caf\\udce9.eml" in done.stdout) == (0, True), done.output
 
 
 def test_colours_are_for_terminals_that_want_them(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
