@@ -109,6 +109,8 @@ def parse_rate(value: object) -> Limit:
 
 
 HOSTNAME = r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$"
+#: What a member of staff is called.
+STAFF_NAME = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,59}"
 MAILBOX = r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}$"
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 #: longer than nothing: a time-out of 0 would cut everybody

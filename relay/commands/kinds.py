@@ -8,7 +8,7 @@ from typing import Any
 import click
 import idna
 
-from relay.values import MAILBOX, split_address
+from relay.values import MAILBOX, STAFF_NAME, split_address
 
 #: characters of the longest address there is (RFC 5321 §4.5.3.1)
 _LONGEST = 254
@@ -39,6 +39,18 @@ class Line(click.ParamType[str, str]):
         if not text or len(text) > _LONGEST or not text.isprintable():
             self.fail(f"{text[:60]!r} is no name: 1 to {_LONGEST} characters that can be seen", param, ctx)
         return text
+
+
+class StaffName(click.ParamType[str, str]):
+    """What a member of staff is called."""
+
+    name = "NAME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text if it is one."""
+        if not re.fullmatch(STAFF_NAME, str(value)):
+            self.fail(f"{value!r} is no name: letters, digits and . _ @ -, 60 at most", param, ctx)
+        return str(value)
 
 
 class Sender(Line):

@@ -19,7 +19,7 @@ from relay.commands.context import (
     reporting_errors,
     table,
 )
-from relay.commands.kinds import Line
+from relay.commands.kinds import Line, StaffName
 from relay.commands.standings import Span
 from relay.console.roles import CUSTOMERS, Role, Scope
 from relay.store import accounts, staff, tokens
@@ -43,7 +43,7 @@ def _say(name: str, password: str, as_json: bool) -> None:
 
 
 @people.command("add")
-@click.argument("name", type=Line())
+@click.argument("name", type=StaffName())
 @click.option(
     "--role", type=_roles, required=True, help="What they may do; each role may all of those before."
 )

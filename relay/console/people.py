@@ -19,6 +19,7 @@ from relay.console.guard import client_key
 from relay.console.login import SECOND_FACTOR, Staff, check_form, desk_of, hashed, reopened, right_password
 from relay.console.roles import May, Role
 from relay.store import audit, staff
+from relay.values import STAFF_NAME
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,7 +33,6 @@ Password = Annotated[str, Form(max_length=1000)]
 
 #: A second factor that was offered but not yet proven travels sealed in the form, so that nothing is kept.
 _OFFER = "staff second factor offer"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,59}")
 #: NIST SP 800-63B-4 §3.1.1.2 asks for 15 where a password stands alone.
 SHORTEST_PASSWORD = 15
 
@@ -191,7 +191,7 @@ async def add_person(
     check_form(request, visitor.csrf, csrf)
     visitor.needs(May.STAFF)
     called, as_role = name.strip(), _role(role)
-    if not _NAME.fullmatch(called):
+    if not re.fullmatch(STAFF_NAME, called):
         raise Refused(422, "A name is made of letters, digits and . _ @ -, 60 at most.")
     password = secrets.token_urlsafe(15)
     stored, now = await hashed(desk, password), desk.now()

@@ -2,24 +2,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
 from policies import document
-from policies import ladder as ladders
 from policies.ladder import Ladder, judge, parse
 from policies.rungs import STRICTNESS
 from policies.standing import Move, StandingNow
 from policies.tally import Tally
 
-if TYPE_CHECKING:
-    pass
-
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-SHIPPED = ladders.load()
 ACTIVE = StandingNow()
-KEEP, WARN, THROTTLE, DEACTIVATE, BLOCK, SUSPEND = STRICTNESS
+KEEP, _, THROTTLE, DEACTIVATE, BLOCK, SUSPEND = STRICTNESS
 
 STEP = """
 [[step]]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SHIPPED = ladders.load()
 ACTIVE = StandingNow()
-KEEP, WARN, THROTTLE, DEACTIVATE, BLOCK, SUSPEND = STRICTNESS
+KEEP = STRICTNESS[0]
 
 STEP = """
 [[step]]
