@@ -99,7 +99,10 @@ class Spool:
         return opened(self._keyring, PURPOSE, number, sealed)
 
     async def keep(self, number: str, pieces: Sequence[bytes]) -> None:
-        """Write a large body so that it survives a crash; Full or StoreError, and then nothing is left."""
+        """Write a large body so that it survives a crash; Full or StoreError, and then nothing is left of it.
+
+        A body that was kept before is replaced whole, or stays.
+        """
         if not self.healthy:
             raise StoreError("the spool does not keep what it is given")
         await asyncio.to_thread(self._write, number, pieces)
@@ -107,7 +110,9 @@ class Spool:
     def _write(self, number: str, pieces: Sequence[bytes]) -> None:
         path = self._path(number)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        replaces = True
         try:
+            replaces = path.exists()
             path.parent.mkdir(mode=0o700, exist_ok=True)
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(handle, "wb") as file:
@@ -118,8 +123,9 @@ class Spool:
             _sync_folder(path.parent)
             _sync_folder(self.folder)
         except OSError as error:
-            for leftover in (temporary, path):
-                _unlink(leftover)
+            _unlink(temporary)
+            if not replaces:
+                _unlink(path)
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise Full("no room in the spool") from error
             self._distrusted_until = self._monotonic() + DISTRUST_SECONDS

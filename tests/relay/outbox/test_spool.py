@@ -86,6 +86,23 @@ async def test_du_22_a_full_disk_is_said_to_be_full_and_recovers(
     assert not spool.room_for(1 << 60)
 
 
+async def test_a_body_that_cannot_be_replaced_is_still_there(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Mail that was taken unscreened and is held at last is written anew, stamped; a full disk loses none."""
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    await spool.keep("aaaa", [BODY])
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Full):
+        await spool.keep("aaaa", [b"X-Stamp: 1\r\n", BODY])
+    monkeypatch.undo()
+    assert len(files(spool)) == 1
+    assert await spool.read("aaaa") == BODY
+
+
 async def test_files_without_a_row_are_found_once_they_are_old(spool: Spool) -> None:
     await spool.keep("aaaa", [BODY])
     temporary = files(spool)[0].with_name(".half")
