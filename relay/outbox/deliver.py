@@ -9,6 +9,7 @@ not go out twice.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -234,7 +235,8 @@ class Deliverer:
             await self._deliver(leased)
         except asyncio.CancelledError:
             now_us = micros(self.steady.now())
-            self.store.write_later(lambda tx: rows.settle(tx, row, next_us=now_us))
+            with suppress(StoreError):
+                self.store.write_later(lambda tx: rows.settle(tx, row, next_us=now_us))
             raise
         except BodyLost as error:
             await self.ledger.settle(row, state=State.POISON, last=str(error))

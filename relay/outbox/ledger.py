@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -171,7 +172,8 @@ class Ledger:
         try:
             return await done
         except asyncio.CancelledError:
-            self.store.write_later(lambda tx: rows.finish(tx, row))  # before whatever its worker writes now
+            with suppress(StoreError):
+                self.store.write_later(lambda tx: rows.finish(tx, row))  # as `_written` does
             raise
 
     async def _end_all(self) -> None:
@@ -194,12 +196,20 @@ class Ledger:
             self._ending = None
 
     async def _written(self, work: Callable[[Connection], T]) -> T:
-        """Write although the store may be away for a while: the fence makes doing it twice harmless."""
-        while True:
-            try:
-                return await self.store.write(work)
-            except StoreError:
-                await asyncio.sleep(RECORD_SECONDS)
+        """Write although the store may be away for a while: the fence makes doing it twice harmless.
+
+        Who is stopped meanwhile leaves it to the store: what the server has taken must not go out twice.
+        """
+        try:
+            while True:
+                try:
+                    return await self.store.write(work)
+                except StoreError:
+                    await asyncio.sleep(RECORD_SECONDS)
+        except asyncio.CancelledError:
+            with suppress(StoreError):
+                self.store.write_later(work)  # before whatever its worker writes now
+            raise
 
     async def give_up(self, row: Row, envelope: WaitingEnvelope, status: str, text: str) -> None:
         """End a message without an attempt; its sender is told."""

@@ -258,9 +258,13 @@ def recover(tx: Connection, now_us: int) -> int:
 
 
 def settle(tx: Connection, row: Row, **values: Any) -> bool:
-    """Write what an attempt came to and end the lease; False when somebody else has it now."""
+    """Write what an attempt came to and end the lease; False when somebody else has it now, or it was done.
+
+    Doing it again, after a commit whose outcome is unknown, changes nothing.
+    """
     mine = and_(_table.c.id == row.id, _table.c.fence == row.fence)
-    return bool(tx.execute(update(_table).where(mine).values(worker="", **values)).rowcount)
+    ended = update(_table).where(mine).values(worker="", fence=_table.c.fence + 1, **values)
+    return bool(tx.execute(ended).rowcount)
 
 
 def finish(tx: Connection, row: Row) -> bool:

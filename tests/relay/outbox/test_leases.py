@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,11 +11,13 @@ from sqlalchemy import update
 from relay import clock
 from relay.clock import micros
 from relay.outbox import deliver
+from relay.outbox.attempt import Outcome
+from relay.outbox.envelope import Fate, WaitingEnvelope
 from relay.outbox.leases import Leases
 from relay.outbox.queue import Why
 from relay.store import outbox as rows
 from relay.store import schema
-from tests.relay.outbox.conftest import LARGE, Bench, add_account, build, waiting
+from tests.relay.outbox.conftest import BODY, LARGE, Bench, add_account, build, waiting
 from tests.relay.upstream.fake import DROP, SILENT, FakeServer, until
 
 
@@ -140,3 +143,36 @@ async def test_a_suspect_that_waits_for_its_server_keeps_no_other_suspect_waitin
         async with bench.running():
             await until(lambda: bench.server.messages)
             hanging.hang_up()
+
+
+async def test_an_outcome_is_written_once_though_its_commit_is_in_doubt(bench: Bench) -> None:
+    """Whose commit got no answer writes again: nothing changes, and nothing is told twice."""
+    number = await bench.outbox.accept(bench.parcel())
+    leases = Leases(bench.outbox.ledger)
+    (leased,) = await leases.claim(bench.account.server.id, 1, urgent_only=False)
+    with bench.store.begin() as tx:
+        assert rows.settle(tx, leased.row, attempts=1)
+        assert not rows.settle(tx, leased.row, attempts=2)
+    assert [(row.id, row.attempts) for row in waiting(bench)] == [(number, 1)]
+
+
+async def test_an_outcome_is_written_though_the_worker_is_stopped(bench: Bench) -> None:
+    """One recipient has the message: who stops while the store is busy must not send it a second copy."""
+    await bench.outbox.accept(bench.parcel(BODY, "b@there.example", "c@there.example"))
+    leases, ledger = Leases(bench.outbox.ledger), bench.outbox.ledger
+    (leased,) = await leases.claim(bench.account.server.id, 1, urgent_only=False)
+    envelope = WaitingEnvelope.unseal(bench.keyring, leased.row.id, leased.row.envelope)
+    one, other = envelope.waiting
+    outcome = Outcome((one.became(Fate.DELIVERED), other.became(Fate.WAITING, "4.2.0", "450 later")))
+    busy, begun = threading.Event(), threading.Event()
+    bench.store.write_later(lambda _tx: (begun.set(), busy.wait()))
+    await asyncio.to_thread(begun.wait)
+    recording = asyncio.create_task(ledger.record(leased.row, envelope, BODY, outcome))
+    await asyncio.sleep(0)
+    recording.cancel()
+    await asyncio.gather(recording, return_exceptions=True)
+    busy.set()
+    await bench.store.flush()
+    (row,) = waiting(bench)
+    left = WaitingEnvelope.unseal(bench.keyring, row.id, row.envelope)
+    assert [person.address for person in left.waiting] == ["c@there.example"]
