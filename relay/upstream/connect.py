@@ -91,15 +91,19 @@ class Connector:
     # names and addresses
 
     async def places(self, route: Route, host: str) -> list[Place]:
-        """Resolve once; what is returned is what will be connected to. Never empty."""
+        """Resolve once; what is returned is what will be connected to. Never empty.
+
+        Of several servers those without an address are passed by (RFC 5321 §5.1).
+        """
         try:
             async with asyncio.timeout(self.connect_seconds):
                 targets = await self._targets(host)
-                found = [
-                    place for target in targets for place in await self._addresses(target.host, target.port)
-                ]
         except TimeoutError as error:
             raise Unreachable(f"{host}: no answer from DNS", "4.4.3") from error
+        asked = await asyncio.gather(*(self._addresses(one.host, one.port) for one in targets))
+        found = [place for places in asked if not isinstance(places, Unreachable) for place in places]
+        if fault := next((one for one in asked if isinstance(one, Unreachable) and not found), None):
+            raise fault
         if host.startswith("mx:") and any(ipaddress.ip_address(place.ip).is_loopback for place in found):
             raise Unroutable(f"{host}: its MX leads back to us", "5.4.6")
         if not route.trusted_hosts:
@@ -133,13 +137,17 @@ class Connector:
             raise Unroutable(f"{host}: its MX leads back to us", "5.4.6")
         return [Target(t.preference, t.weight, t.host, port or t.port) for t in targets[:MX_HOSTS]]
 
-    async def _addresses(self, name: str, port: int) -> list[Place]:
+    async def _addresses(self, name: str, port: int) -> list[Place] | Unreachable:
+        """Return the places of one server, or why there are none."""
         with suppress(ValueError):
             return [Place(name, str(ipaddress.ip_address(name)), port)]
         try:
-            return [Place(name, ip, port) for ip in await self._look_up(name)]
-        except (OSError, UnicodeError) as error:
-            raise Unreachable(f"{name}: has no address", "4.4.3") from error
+            async with asyncio.timeout(self.connect_seconds):
+                return [Place(name, ip, port) for ip in await self._look_up(name)]
+        except TimeoutError:
+            return Unreachable(f"{name}: no answer from DNS", "4.4.3")
+        except (OSError, UnicodeError):
+            return Unreachable(f"{name}: has no address", "4.4.3")
 
     async def _look_up(self, name: str) -> list[str]:
         """Ask once for all who want the same name now, so that one dead name takes no thread but one."""

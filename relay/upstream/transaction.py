@@ -26,6 +26,7 @@ DATA_SECONDS = 120.0
 DOT_SECONDS = 600.0
 #: A server that wants a login, or TLS, that its route lacks: no word about the message (RFC 4954 §6).
 WANTS_LOGIN = (530, 538)
+_OUT_OF_PLACE = UpstreamReply(451, "4.5.0", "The receiving server gave an answer out of place")
 
 
 class MailParameters(TypedDict, total=False):
@@ -219,12 +220,16 @@ class Transaction:
     def _seen(self, reply: UpstreamReply) -> UpstreamReply:
         """Note that the server hangs up, or has lost its place: for our client both are an ordinary "later".
 
-        What we say is in order: 503 is about the dialogue, never about the message.
+        What we say is in order: 503, or a 3xx that is no 354 to DATA, is about the dialogue, never about the
+        message.
         """
-        if reply.code not in (421, 503):
+        aside = 300 <= reply.code < 400
+        if reply.code not in (421, 503) and not aside:
             return reply
         if self._connection is not None:
             self._connection.usable = False
+        if aside:
+            return _OUT_OF_PLACE
         status = reply.status if reply.code == 421 and reply.status else "4.3.2"
         return UpstreamReply(451, status, reply.text)
 
@@ -298,9 +303,7 @@ class Transaction:
         if connection is not None:
             # an answer to half a message: what is said to the rest would seem to be meant for the next one
             (self._pool.discard if early else self._pool.release)(self._route, connection)
-        if 300 <= reply.code < 400 or (early and reply.ok):
-            return UpstreamReply(451, "4.5.0", "The receiving server gave an answer out of place")
-        return reply
+        return _OUT_OF_PLACE if early and reply.ok else reply
 
     def _keep_waiting(
         self, connection: Connection, future: asyncio.Future[list[UpstreamReply]]

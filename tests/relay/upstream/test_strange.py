@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from relay.dns import Found, Resolver, Target
 from relay.model import Tls
 from relay.upstream.client import Unreachable
 from relay.upstream.connect import Connector
@@ -113,6 +114,45 @@ async def test_many_who_want_one_dead_name_take_one_thread() -> None:
     assert [type(one) for one in found[1:20]] == [Unreachable] * 19
     assert [one[0].ip for one in found[20:] if isinstance(one, list)] == ["127.0.0.1"] * 5
     assert not connector._asked
+
+
+async def test_one_dead_host_among_a_domains_mx_stops_no_mail() -> None:
+    """RFC 5321 §5.1: the others are tried, whether its name has no address or nobody answers."""
+
+    class Domain(Resolver):
+        async def mx(self, name: str) -> tuple[Found, tuple[Target, ...]]:
+            hosts = ("gone.acme.example", "silent.acme.example", "good.acme.example")
+            return Found.YES, tuple(Target(10, 0, host, 25) for host in hosts if name)
+
+    async def addresses(name: str) -> list[str]:
+        if name.startswith("gone"):
+            raise OSError("no such name")
+        if name.startswith("silent"):
+            await asyncio.Event().wait()
+        return ["192.0.2.1"]
+
+    connector = Connector("gate.example", 0.2, 5.0, addresses=addresses, resolver=Domain())
+    found = await connector.places(FakeServer().route(), "mx:acme.example:25")
+    assert [place.name for place in found] == ["good.acme.example"]
+    await connector.resolver.close()
+
+
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "DOT"])
+@pytest.mark.parametrize("code", [354, 334])
+async def test_an_answer_out_of_place_refuses_no_message(
+    pool: Pool, server: FakeServer, verb: str, code: int
+) -> None:
+    """What is neither yes nor no decides nothing; the message is tried again, and no bounce is sent."""
+    if (verb, code) == ("DATA", 354):
+        return
+    server.answers[verb] = [b"%d go on\r\n" % code]
+    transaction = pool.transaction(server.route())
+    _, rcpt = await transaction.mail_rcpt("a@acme.example", "b@there.example")
+    reply = rcpt if not rcpt.ok else await transaction.data([b"Subject: x\r\n\r\n"])
+    assert reply.code == 451
+    await transaction.abandon()
+    assert await send(pool, server) == 250
+    assert server.connections == 2
 
 
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "DOT"])
