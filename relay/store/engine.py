@@ -133,7 +133,7 @@ class Store:
         future = loop.run_in_executor(self._urgent if urgent else self._readers, self._query, work)
         try:
             async with asyncio.timeout(WAIT_SECONDS):
-                return await asyncio.shield(future)
+                return await future  # who gives up takes back a question that no thread has begun with
         except TimeoutError:
             raise StoreError("the store has not answered") from None
         finally:

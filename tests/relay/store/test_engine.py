@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from relay.errors import Conflict, StoreError
 from relay.store import schema
 from relay.store.connect import database_url
-from relay.store.engine import Store
+from relay.store.engine import READERS, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,6 +108,20 @@ async def test_work_cancelled_while_it_waits_never_runs(store: Store) -> None:
     await blocker
     await store.flush()
     assert names(store) == set()
+
+
+async def test_a_question_that_nobody_waits_for_any_more_is_not_asked(store: Store) -> None:
+    """A database that hangs for a minute must not answer thousands of old questions before the new ones."""
+    let_go, asked = threading.Event(), []
+    reading = [asyncio.create_task(store.query(lambda _tx: let_go.wait(10))) for _ in range(READERS)]
+    late = asyncio.create_task(store.query(lambda _tx: asked.append(1)))
+    await asyncio.sleep(0)
+    late.cancel()
+    await asyncio.gather(late, return_exceptions=True)
+    let_go.set()
+    assert await asyncio.gather(*reading) == [True] * READERS
+    await store.query(lambda tx: tx.execute(select(counter.c.name)).all())
+    assert asked == []
 
 
 async def test_write_later_is_committed_in_order_and_by_close(store: Store, url: str, tmp_path: Path) -> None:
