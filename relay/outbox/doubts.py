@@ -97,7 +97,9 @@ class Doubts:
 
     async def expect(self, key: bytes) -> None:
         """Note, durably and for all processes, that the answer to a message told 451 may still come."""
-        await self.remember(key, answers.UNDER_WAY)
+        self._know(key, answers.UNDER_WAY)
+        now = self.steady.now()
+        await self.store.write(lambda tx: answers.expect(tx, now, key))
 
     def expect_later(self, key: bytes) -> None:
         """Note for all processes that the answer to a message is under way whose client is gone already."""
@@ -105,6 +107,12 @@ class Doubts:
         now = self.steady.now()
         with suppress(StoreError):
             self.store.write_later(lambda tx: answers.expect(tx, now, key))
+
+    def unexpect(self, key: bytes) -> None:
+        """Forget that an answer was under way; a message that the store took meanwhile stays known."""
+        self.cast(key)
+        with suppress(StoreError):
+            self.store.write_later(lambda tx: answers.unexpect(tx, key))
 
     def remember_later(self, key: bytes, answer: Answer) -> None:
         """Keep an answer whose client is gone already; nobody waits for it."""
@@ -205,5 +213,7 @@ class UnderWay:
             del self._tries[key]
         if reply.ok and not heard:
             self._doubts.remember_later(key, Answer(reply.code, reply.text))
-        elif reply.ok or (this is not None and this.noted and not self._unanswered(key)):
+        elif reply.ok:
             self._doubts.forget(key)
+        elif this is not None and this.noted and not self._unanswered(key):
+            self._doubts.unexpect(key)

@@ -49,8 +49,13 @@ def remember(tx: Connection, now: datetime, key: bytes, answer: Answer) -> None:
 
 def expect(tx: Connection, now: datetime, key: bytes) -> None:
     """Note that a first answer is under way; one that is kept already counts."""
-    if recall(tx, now, key) is None:
+    if recall(tx, now, key) in (None, UNDER_WAY):
         remember(tx, now, key, UNDER_WAY)
+
+
+def unexpect(tx: Connection, key: bytes) -> None:
+    """Forget that an answer was under way: none came that counts. An answer, or a message here, stays known."""
+    tx.execute(delete(_table).where(_table.c.key == key, _table.c.code == UNDER_WAY.code))
 
 
 def recall(tx: Connection, now: datetime, key: bytes) -> Answer | None:

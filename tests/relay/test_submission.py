@@ -42,6 +42,8 @@ class Memory:
     def forget(self, key: bytes) -> None:
         self.forgotten.append(key)
 
+    unexpect = forget
+
 
 @pytest.mark.parametrize("heard", [True, False])
 def test_every_answer_of_a_client_that_does_not_wait_for_them_is_settled(*, heard: bool) -> None:
