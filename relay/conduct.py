@@ -14,6 +14,7 @@ from policies.decision import Decision
 from policies.transmission import Check, Enforce
 from relay.events import PolicyBroken
 from relay.model import Mode
+from relay.outbox.parcel import FOREIGN_SENDER
 from screening.magic import ending
 from screening.rules.identity import identity_fault, sender_allowed
 from screening.verdict import Hit
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 BROKEN = "policy_"
 #: What of refusals is about words and people, and so tells something of the sender.
 _TELLING = (Check.SENDER_IDENTITY, Check.ATTACHMENT_KINDS)
-#: The hit of a sender that is not the account's, where operators do not enforce it.
-FOREIGN_SENDER = "foreign_sender"
 #: what changes with every update of a mail program
 _VERSION = re.compile(r"[\d.]+|\(.*")
 

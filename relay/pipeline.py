@@ -25,13 +25,13 @@ from policies.decision import Decision
 from policies.habits import Act
 from policies.transmission import Enforce
 from relay import clock, forwarding
-from relay.conduct import FOREIGN_SENDER, Conduct, program
+from relay.conduct import Conduct, program
 from relay.events import MessageHandled
 from relay.familiar import Familiar
 from relay.forwarding import Stamped
 from relay.log import nameless
 from relay.outbox.doubts import UnderWay
-from relay.outbox.parcel import Screened
+from relay.outbox.parcel import Screened, is_foreign
 from relay.smtp import reply as replies
 from relay.store import journal, observed
 from relay.store.correspondents import Correspondents
@@ -180,18 +180,19 @@ class Pipeline:
         pieces = [handling.mail.raw] if unscreened else await self.stamp(transaction.account, handling)
         handling.stages_ms["stamp"] = forwarding.elapsed_ms(started)
         started = clock.monotonic()
+        hits = handling.verdict.as_json(handling.mail.envelope.recipients)
         stamped = Stamped(
             pieces=pieces,
             action=handling.decision.action,
             reason=handling.decision.reason,
             score=handling.verdict.score,
-            hits=handling.verdict.as_json(handling.mail.envelope.recipients),
+            hits=hits,
             campaign=handling.body_hash.hex(),
             eight_bit=content.eight_bit,
             answer_key=transaction.answer_key,
             since=since,
             undotted=content.undotted,
-            own_sender=all(hit.rule != FOREIGN_SENDER for hit in handling.verdict.hits),
+            own_sender=not is_foreign(hits),
             client=(session.peer_ip, session.helo, session.tls) if unscreened else None,
         )
         handling.reply, handling.outcome = await self.forwarder.deliver(transaction, stamped)

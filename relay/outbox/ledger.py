@@ -18,7 +18,7 @@ from relay.errors import StoreError
 from relay.log import nameless
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import Fate, Recipient
-from relay.outbox.parcel import Why
+from relay.outbox.parcel import Why, is_foreign
 from relay.outbox.schedule import Steady
 from relay.outbox.spool import BodyLost
 from relay.store import outbox as rows
@@ -126,7 +126,8 @@ class Ledger:
         now = self.steady.now()
         body = b"".join(screened.pieces)
         ready = replace(envelope, unscreened=False)
-        told = self.reports.about(row, ready, body, (Kind.HELD,), now, now + hold_for)
+        kinds = () if is_foreign(screened.hits) else (Kind.HELD,)
+        told = self.reports.about(row, ready, body, kinds, now, now + hold_for)
         sealed = None if row.in_file else self.spool.seal(row.id, [body])
         if row.in_file:
             await self.spool.keep(row.id, [body])

@@ -7,10 +7,19 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from relay.model import Account
     from relay.outbox.envelope import WaitingEnvelope
+
+
+#: The rule that hits where the sender is not the account's: its address may be an innocent third party's.
+FOREIGN_SENDER = "foreign_sender"
+
+
+def is_foreign(hits: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the sender of a message is to hear nothing of its being held."""
+    return any(hit.get("rule") == FOREIGN_SENDER for hit in hits)
 
 
 class Why(StrEnum):

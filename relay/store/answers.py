@@ -54,7 +54,7 @@ def expect(tx: Connection, now: datetime, key: bytes) -> None:
 
 
 def unexpect(tx: Connection, key: bytes) -> None:
-    """Forget that an answer was under way: none came that counts. An answer, or a message here, stays known."""
+    """Forget that an answer was under way: none came that counts. What is an answer stays known."""
     tx.execute(delete(_table).where(_table.c.key == key, _table.c.code == UNDER_WAY.code))
 
 

@@ -17,7 +17,8 @@ from relay.commands.outbox import outbox
 from relay.commands.reports import audit_log
 from relay.model import State
 from relay.outbox import hold
-from relay.outbox.queue import Why
+from relay.outbox.parcel import FOREIGN_SENDER, Screened
+from relay.outbox.queue import Recipient, WaitingEnvelope, Why
 from relay.store import audit, suppression
 from relay.store import outbox as rows
 from relay.store.engine import Store
@@ -129,6 +130,33 @@ async def test_held_mail_expires_after_a_notice_and_its_sender_is_told(bench: Be
         await until(lambda: len(bench.server.messages) == 2)
     assert b"still being checked" in bench.server.messages[0].data
     assert b"not released" in bench.server.messages[1].data
+
+
+async def test_whose_address_was_only_named_hears_nothing_of_held_mail(bench: Bench) -> None:
+    """The sender of what is held is not the account's: at its end the account is told, no stranger."""
+    hits = [{"rule": FOREIGN_SENDER, "score": 0.0, "evidence": "not theirs"}]
+    await bench.outbox.hold(bench.parcel(why=Why.HELD, hits=hits), tell_sender=False)
+
+    async def screen(*_: object) -> Screened:
+        return Screened("hold", [BODY], "Looks like spam", 8.0, hits)
+
+    bench.outbox.deliverer.rescreen = screen
+    envelope = WaitingEnvelope("stranger@else.example", (Recipient("b@x.example"),), unscreened=True)
+    await bench.outbox.accept(bench.parcel(envelope=envelope, why=Why.UNSCREENED))
+    bench.later(timedelta(minutes=6))
+    async with bench.running():
+        await until(lambda: [row.state for row in waiting(bench)] == ["held", "held"])
+    bench.later(timedelta(days=6, minutes=1))
+    assert await bench.outbox.overdue.sweep()
+    assert [row.state for row in waiting(bench)] == ["held", "held"]
+    bench.later(timedelta(days=1))
+    assert await bench.outbox.overdue.sweep()
+    assert bench.server.messages == []
+    async with bench.running():
+        await until(lambda: not waiting(bench))
+    assert [message.rcpts for message in bench.server.messages] == [
+        ["RCPT TO:<a@acme.example> NOTIFY=NEVER"]
+    ] * 2
 
 
 async def test_a_compromised_queue_is_deleted_with_one_digest_and_no_reports(bench: Bench) -> None:

@@ -39,7 +39,7 @@ def transaction(bench: Bench) -> Transaction:
 async def test_a_retry_finds_what_the_store_took_after_its_client_was_told_to_come_back(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, late: UpstreamReply | Unreachable
 ) -> None:
-    """The store stalls as the message in doubt is written; it waits here in the end, and must not go twice."""
+    """The store stalls as the message in doubt is written; it waits here in the end, and goes once."""
     monkeypatch.setattr(forwarding, "LEAST_SECONDS", 0.3)
     forwarder = Forwarder(bench.outbox, bench.metrics, cast("Returns", None))
     answer: asyncio.Future[UpstreamReply] = asyncio.get_running_loop().create_future()
