@@ -102,8 +102,9 @@ class Connector:
             raise Unreachable(f"{host}: no answer from DNS", "4.4.3") from error
         asked = await asyncio.gather(*(self._addresses(one.host, one.port) for one in targets))
         found = [place for places in asked if not isinstance(places, Unreachable) for place in places]
-        if fault := next((one for one in asked if isinstance(one, Unreachable) and not found), None):
-            raise fault
+        dead = [one for one in asked if isinstance(one, Unreachable)]
+        if dead and not found:
+            raise dead[0]
         if host.startswith("mx:") and any(ipaddress.ip_address(place.ip).is_loopback for place in found):
             raise Unroutable(f"{host}: its MX leads back to us", "5.4.6")
         if not route.trusted_hosts:

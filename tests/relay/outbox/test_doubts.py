@@ -44,10 +44,10 @@ async def test_a_retry_finds_what_the_store_took_after_its_client_was_told_to_co
     forwarder = Forwarder(bench.outbox, bench.metrics, cast("Returns", None))
     answer: asyncio.Future[UpstreamReply] = asyncio.get_running_loop().create_future()
 
-    async def hangs(_transaction: Transaction, _message: Stamped) -> Trouble:
+    async def hangs(_transaction: Transaction, _message: Stamped) -> UpstreamReply | Trouble:
         return Trouble(Why.IN_DOUBT, InDoubt("no answer yet"), answer)
 
-    forwarder._attempt = hangs  # type: ignore[method-assign]
+    monkeypatch.setattr(forwarder, "_attempt", hangs)
     since = clock.monotonic() - forwarding.REPLY_SECONDS
     message = Stamped([BODY], Action.DELIVER, "", 0.0, (), "", False, b"key", since)  # noqa: FBT003
     busy = threading.Event()
