@@ -282,10 +282,10 @@ class Forwarder:
             try:
                 answer = await late
             except Exception:  # noqa: BLE001 - whatever it is, no answer will come: the retry may be sent
-                self.outbox.doubts.unexpect(key)
+                self.outbox.doubts.dismiss(key)
                 return
             if answer.temporary:  # after "later" the retry is what is wanted
-                self.outbox.doubts.unexpect(key)
+                self.outbox.doubts.dismiss(key)
                 return
             reply = from_upstream(answer)
             await self.outbox.doubts.remember(key, Answer(reply.code, reply.text))

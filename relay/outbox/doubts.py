@@ -108,11 +108,11 @@ class Doubts:
         with suppress(StoreError):
             self.store.write_later(lambda tx: answers.expect(tx, now, key))
 
-    def unexpect(self, key: bytes) -> None:
+    def dismiss(self, key: bytes) -> None:
         """Forget that an answer was under way; a message that the store took meanwhile stays known."""
         self.cast(key)
         with suppress(StoreError):
-            self.store.write_later(lambda tx: answers.unexpect(tx, key))
+            self.store.write_later(lambda tx: answers.dismiss(tx, key))
 
     def remember_later(self, key: bytes, answer: Answer) -> None:
         """Keep an answer whose client is gone already; nobody waits for it."""
@@ -216,4 +216,4 @@ class UnderWay:
         elif reply.ok:
             self._doubts.forget(key)
         elif this is not None and this.noted and not self._unanswered(key):
-            self._doubts.unexpect(key)
+            self._doubts.dismiss(key)

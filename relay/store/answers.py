@@ -53,7 +53,7 @@ def expect(tx: Connection, now: datetime, key: bytes) -> None:
         remember(tx, now, key, UNDER_WAY)
 
 
-def unexpect(tx: Connection, key: bytes) -> None:
+def dismiss(tx: Connection, key: bytes) -> None:
     """Forget that an answer was under way: none came that counts. What is an answer stays known."""
     tx.execute(delete(_table).where(_table.c.key == key, _table.c.code == UNDER_WAY.code))
 

@@ -40,7 +40,7 @@ class Memory:
     async def expect(self, key: bytes) -> None:
         self.kept[key] = 451
 
-    def unexpect(self, key: bytes) -> None:
+    def dismiss(self, key: bytes) -> None:
         del self.kept[key]
 
 

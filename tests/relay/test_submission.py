@@ -42,7 +42,7 @@ class Memory:
     def forget(self, key: bytes) -> None:
         self.forgotten.append(key)
 
-    unexpect = forget
+    dismiss = forget
 
 
 @pytest.mark.parametrize("heard", [True, False])
