@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from importlib import import_module
-from io import TextIOWrapper
+from io import TextIOWrapper, UnsupportedOperation
 from pathlib import Path
 
 import click
@@ -94,7 +95,8 @@ def main(context: click.Context, path: Path) -> None:
     takes effect within a second. Exit codes: 0 done, 1 refused or failed, 2 usage or configuration.
     """
     # names of files are bytes, and need not be of the terminal's encoding
-    for stream in (sys.stdin, sys.stdout):
+    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace")):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape" if stream is sys.stdin else "backslashreplace")
+            with suppress(UnsupportedOperation):  # who has read from it already made up their mind
+                stream.reconfigure(errors=errors)
     context.obj = Context(path)
