@@ -19,6 +19,11 @@ _MOST_WORKERS = 64
 _SIZES = {"B": 1, "KB": 1000, "MB": 1000**2, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 
 
+def plural(number: int, noun: str) -> str:
+    """Return a number and what it counts as people say it: "1 message", "1,200 messages"."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def parse_duration(value: object) -> timedelta:
     """Read `90s`, `10min`, `6h`, `30d`; PydanticCustomError otherwise, and beyond a hundred years."""
     if isinstance(value, timedelta):

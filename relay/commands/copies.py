@@ -9,6 +9,7 @@ import click
 from relay import clock
 from relay.commands.context import Context, fail, pass_context, reporting_errors
 from relay.store import backup as copies
+from relay.values import plural
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -33,8 +34,8 @@ def backup(context: Context, folder: Path) -> None:
     )
     if faults := copies.check(folder, context.keyring):
         fail("\n".join(faults))
-    number = len(manifest["files"])
-    click.echo(f"{number} file{'s' * (number != 1)} in {folder}, checked. {manifest['notice']}")
+    files = plural(len(manifest["files"]), "file")
+    click.echo(f"{files} in {folder}, checked. {manifest['notice']}")
 
 
 @click.command("restore")

@@ -17,6 +17,7 @@ from relay.outbox.parcel import Why
 from relay.store import accounts, compact, erasure, switch
 from relay.store import outbox as rows
 from relay.store.outbox import Filter
+from relay.values import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,9 @@ def erase(context: Context, login: str, reason: str, waiting: str | None, pack: 
         account = accounts.account(tx, login)
         number = rows.count(tx, Filter(account_id=account.id))
     if number and waiting is None:
-        fail(f"{number} messages of {login} wait: say --waiting delete or --waiting bounce")
+        fail(
+            f"{plural(number, 'message')} of {login} still waiting: say --waiting delete or --waiting bounce"
+        )
     deed = deed_of(reason)
     with context.begin() as tx:
         switch.set_by_staff(tx, deed.now, Level.ACCOUNT, login, State.CLOSED, reason=reason, who=deed.who)
@@ -120,7 +123,7 @@ def _clear(context: Context, number: int, reason: str, waiting: str | None) -> i
     while left := _count(context, number):
         if clock.monotonic() > until:
             raise Conflict(
-                f"{left} messages still wait, though the account is closed: do it again later,"
+                f"{plural(left, 'message')} still waiting, though the account is closed: do it again later,"
                 " or with --waiting delete"
             )
         time.sleep(_LOOK_AGAIN_SECONDS)
@@ -148,6 +151,9 @@ def _tell(names: Names, deleted: int, gone: int, left: list[str], *, as_json: bo
     if as_json:
         emit({"erased": names.pseudonym, "rows": deleted, "mail": gone, "left": left})
         return
-    click.echo(f"erased; the audit log calls it {names.pseudonym}: {deleted} rows, {gone} waiting messages")
+    click.echo(
+        f"erased; the audit log calls it {names.pseudonym}: "
+        f"{plural(deleted, 'row')}, {plural(gone, 'waiting message')}"
+    )
     for place in left:
         click.echo(f"still named in {place}", err=True)

@@ -31,7 +31,7 @@ from relay.outbox.envelope import WaitingEnvelope
 from relay.store import accounts
 from relay.store import outbox as rows
 from relay.store.outbox import Filter, Row, State
-from relay.values import parse_duration
+from relay.values import parse_duration, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -193,7 +193,7 @@ def chosen_groups(
         chosen = _filter(tx, state, given)
         number = rows.count(tx, chosen)
     if number > CHUNK:
-        click.echo(f"{number} messages{' at most' if chosen.rule else ''}", err=True)
+        click.echo(f"{plural(number, 'message')}{' at most' if chosen.rule else ''}", err=True)
     after = ""
     while True:
         with context.read() as tx:

@@ -16,6 +16,7 @@ from relay import building, clock
 from relay.commands.context import Context, Group, emit, json_option, pass_context, reporting_errors
 from relay.errors import ConfigError, Fault
 from relay.store import accounts, history, observed
+from relay.values import plural
 
 if TYPE_CHECKING:
     from policies.replay import Change, Moved
@@ -62,13 +63,13 @@ def replay(context: Context, path: Path | None, days: int, as_json: bool) -> Non
             stopped = one.stopped_messages
             emit({"login": login, "would": would, "really": really, "stopped_messages": stopped})
             continue
-        click.echo(f"{login}: {one.stopped_messages} messages stopped")
+        click.echo(f"{login}: {plural(one.stopped_messages, 'message')} stopped")
         for item in would:
             click.echo(f"  would  {item['at'][:19]}  {item['state']:<12} {item['step']}: {item['reason']}")
         for item in really:
             click.echo(f"  really {item['at'][:19]}  {item['state']:<12} {item['set_by']}: {item['reason']}")
     if not as_json:
-        click.echo(f"{len(outcomes)} accounts in {days} days, ladder {ladder.hash[:12]}")
+        click.echo(f"{plural(len(outcomes), 'account')} in {plural(days, 'day')}, ladder {ladder.hash[:12]}")
 
 
 @policy.command("observed")
@@ -97,7 +98,7 @@ def what_was_observed(context: Context, days: int, customer: str | None, as_json
             span = f"{item['first'][:16]} to {item['last'][:16]}"
             click.echo(f"  {item['action']:<12} {item['by']}, {item['times']} x, {span}: {item['reason']}")
     if not as_json:
-        click.echo(f"{len({one.account_id for one in found})} accounts in {days} days")
+        click.echo(f"{plural(len({one.account_id for one in found}), 'account')} in {plural(days, 'day')}")
 
 
 @policy.command("page")

@@ -30,6 +30,7 @@ from relay.feedback.steps import Outcome, is_puzzle
 from relay.model import Grade
 from relay.signing import dkim as signing
 from relay.store import accounts, audit, dkim_keys, reporters
+from relay.values import plural
 
 _MOST_BYTES = 32 << 20
 #: characters of what was done, on one line of `audit list`
@@ -80,7 +81,7 @@ def import_reports(context: Context, paths: tuple[Path, ...], trusted: bool, as_
             about = " ".join(filter(None, (row["kind"], row["feedback_type"], row["attributed_to"])))
             click.echo(f"{path}: {about} {counted}: {row['why']}{kept}")
     if missing:
-        fail(f"{missing} file{'s' * (missing != 1)} could not be read")
+        fail(f"{plural(missing, 'file')} could not be read")
 
 
 @click.group(cls=Group)

@@ -13,6 +13,7 @@ from relay import config as configuration
 from relay.commands.context import Context, Group, emit, json_option, pass_context, reporting_errors, table
 from relay.errors import ConfigError, Fault
 from relay.store import accounts, audit, journal
+from relay.values import plural
 from screening.tuning.quality import Judged, quality, would_have_caught
 from screening.tuning.replay import Past, Thresholds
 from screening.tuning.replay import replay as run
@@ -68,7 +69,7 @@ def test_rules(context: Context) -> None:
         raise ConfigError([Fault("screening.rules", "rules", text) for text in faults])
     found = ruleset.rules
     examples = sum(len(rule.hits) + len(rule.misses) for rule in found)
-    click.echo(f"{len(found)} rules, {examples} examples hold")
+    click.echo(f"{plural(len(found), 'rule')}, all of {plural(examples, 'example')} right")
 
 
 @rules.command("replay")
@@ -97,13 +98,14 @@ def replay(context: Context, changed: Path | None, days: int, as_json: bool) -> 
                 "rules": list(change.rules),
             })  # fmt: skip
         return
-    click.echo(f"{found.seen} messages, {len(found.changes)} would go another way")
+    click.echo(f"{plural(found.seen, 'message')}, {len(found.changes):,} would go another way")
     if found.otherwise:
         click.echo(
             f"{found.otherwise} were not decided by their points (policy, observed customers) and stay"
         )
     for title, counts in (("by account", found.by_account), ("by rule", found.by_rule)):
-        click.echo(f"{title}:")
+        if counts:
+            click.echo(f"{title}:")
         for name, count in list(counts.items())[:20]:
             click.echo(f"    {count:6}  {name}")
 

@@ -28,7 +28,7 @@ from relay.signing import dkim
 from relay.smtp.board import Board
 from relay.store import emergency, staff
 from relay.store.engine import Store
-from relay.values import HOSTNAME
+from relay.values import HOSTNAME, plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,7 +142,7 @@ def check(context: Context) -> None:
     except ConfigError as error:
         for fault in error.faults:
             click.echo(str(fault), err=True)
-        fail(f"{len(error.faults)} fault{'s' * (len(error.faults) != 1)}")
+        fail(plural(len(error.faults), "fault"))
     for line in building.cautions(context.config):
         click.echo(f"caution, {line}")
     for line in advice.of_files(context.config):

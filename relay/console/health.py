@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from relay import premises
 from relay.console.words import ago
 from relay.store import backlog, emergency
+from relay.values import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -135,10 +136,12 @@ def _processes(known: Facts) -> Iterator[Finding]:
         well = ""
     if bugs:
         yield Finding(
-            "Program", State.SOON, f"met {bugs} unexpected exceptions since the start: log event bug"
+            "Program",
+            State.SOON,
+            f"met {plural(bugs, 'unexpected exception')} since the start: log event bug",
         )
     if lost:
-        yield Finding("Journal", State.NOW, f"lost {lost} rows since the start: disk or database")
+        yield Finding("Journal", State.NOW, f"lost {plural(lost, 'row')} since the start: disk or database")
     if known.numbers.get("gatepost_config_reload_ok", 1) == 0:
         yield Finding(
             "Configuration", State.SOON, "the newest has a fault, the old one is used: gatepost check"
@@ -154,18 +157,19 @@ def _waiting(known: Facts, now: datetime) -> Iterator[Finding]:
     oldest = known.numbers.get("gatepost_outbox_oldest_seconds", 0)
     for one in known.backlogs:
         old = (now - one.oldest_at).total_seconds() > _OLD_SECONDS
-        what = "message has" if one.messages == 1 else "messages have"
-        text = f"{one.messages:,} {what} not got through yet, the oldest came {ago(one.oldest_at, now)}"
+        text = f"{plural(one.messages, 'message')} not through yet, the oldest came {ago(one.oldest_at, now)}"
         yield Finding(f"Server {one.server}", State.NOW if old else State.SOON, text, "/outbox")
     if count["poison"]:
         yield Finding(
             "Outbox", State.SOON, f"{count['poison']:,} set aside: workers died with them", "/outbox"
         )
     if unscreened := int(known.numbers.get("gatepost_outbox_unscreened_messages", 0)):
-        yield Finding("Screening", State.SOON, f"{unscreened:,} messages wait to be screened", "/outbox")
+        yield Finding(
+            "Screening", State.SOON, f"{plural(unscreened, 'message')} waiting to be screened", "/outbox"
+        )
     state = State.SOON if oldest > _OLD_SECONDS else State.WELL
     old_text = f", the oldest for {int(oldest // 3600)} h" if oldest >= 3600 else ""
-    yield Finding("Outbox", state, f"{count['waiting']:,} messages wait{old_text}", "/outbox")
+    yield Finding("Outbox", state, f"{plural(count['waiting'], 'message')} waiting{old_text}", "/outbox")
 
 
 def _certificate(known: Facts, now: datetime) -> Iterator[Finding]:

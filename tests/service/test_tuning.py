@@ -36,7 +36,7 @@ def test_rules_are_listed_tested_replayed_and_rated(relay: Relay) -> None:
         client.send_message(message())
     until(lambda: relay.events("message"))
     assert {"rule", "score", "mode", "group", "why"} == set(relay.rows("rules", "list")[0])
-    assert "examples hold" in relay.run("rules", "test").stdout
+    assert "examples right" in relay.run("rules", "test").stdout
     assert relay.rows("rules", "replay", "--days", "1") == [], "the same rules decide the same"
     changed = relay.folder / "changed.toml"
     changed.write_text(

@@ -60,7 +60,7 @@ async def test_mail_that_waits_is_neither_lost_nor_kept_without_a_word(bench: Be
     number = await bench.outbox.hold(bench.parcel(why=Why.HELD))
     refused = await asyncio.to_thread(erase, bench)
     assert refused.exit_code == 1
-    assert "messages of a@acme.example wait: say --waiting" in refused.stderr
+    assert "of a@acme.example still waiting: say --waiting" in refused.stderr
     assert (await bench.store.query(lambda tx: rows.get(tx, number))) is not None
     assert bench.account == (await bench.store.query(lambda tx: accounts.account(tx, LOGIN)))
 

@@ -84,7 +84,7 @@ def test_a_replay_says_whom_it_would_have_moved_and_what_really_happened(folder:
     text = run(folder, "replay", "--days", "1").output
     assert "would  " in text
     assert "really " in text
-    assert text.splitlines()[-1].startswith("1 accounts in 1 days, ladder ")
+    assert text.splitlines()[-1].startswith("1 account in 1 day, ladder ")
 
 
 def test_a_milder_ladder_moves_nobody(folder: Path, tmp_path: Path) -> None:
@@ -127,5 +127,5 @@ def test_what_only_observed_customers_were_spared_is_told_by_account(folder: Pat
     )
     text = run(folder, "observed", "--customer", "acme").output
     assert "wait         clause 2.1, 1 x" in text
-    assert text.splitlines()[-1] == "1 accounts in 7 days"
+    assert text.splitlines()[-1] == "1 account in 7 days"
     assert run(folder, "observed", "--customer", "nobody").exit_code == 1

@@ -58,7 +58,7 @@ def test_a_new_node_is_well() -> None:
         ({"numbers": {"gatepost_journal_rows_lost_total": 7.0}}, "now", "Journal lost 7 rows"),
         ({"numbers": {"gatepost_config_reload_ok": 0.0}}, "soon", "Configuration the newest has a fault"),
         ({"numbers": {"gatepost_outbox_messages poison": 1.0}}, "soon", "Outbox 1 set aside"),
-        ({"numbers": {"gatepost_outbox_unscreened_messages": 3.0}}, "soon", "Screening 3 messages wait"),
+        ({"numbers": {"gatepost_outbox_unscreened_messages": 3.0}}, "soon", "Screening 3 messages waiting"),
         ({"numbers": {"gatepost_outbox_oldest_seconds": 50_000.0}}, "soon", "the oldest for 13 h"),
     ],
 )  # fmt: skip
