@@ -233,7 +233,8 @@ def _status(subject: Subject, kind: Kind, group: Sequence[Recipient], now: datet
             f"Status: {_status_code(kind, one)}",
         ]
         if one.reply and kind is not Kind.SUCCESS:
-            lines.append(f"Diagnostic-Code: smtp; {_ascii(one.reply[:_REPLY])}")
+            kind_of = "smtp" if one.reply[:3].isdecimal() else "x-gatepost"  # a server's words, or ours
+            lines.append(f"Diagnostic-Code: {kind_of}; {_ascii(one.reply[:_REPLY])}")
         lines.append(f"Last-Attempt-Date: {format_datetime(now)}")
         if kind is Kind.DELAY and subject.until is not None:
             lines.append(f"Will-Retry-Until: {format_datetime(subject.until)}")

@@ -80,6 +80,17 @@ def test_notify_says_who_hears_what(kind: Kind, fate: Fate, notify: tuple[str, .
     assert bool(bounce.notify(subject(WaitingEnvelope("a@acme.example", people)), kind, people, NOW)) is told
 
 
+def test_only_what_a_server_said_is_called_smtp() -> None:
+    """RFC 3464 §2.3.6: a diagnostic code of that type begins with a reply code."""
+    words = {"550 5.1.1 no such user": b"smtp", "It could not be delivered in time": b"x-gatepost"}
+    for reply, kind in words.items():
+        people = (failed("b@x.example", reply=reply),)
+        (report,) = bounce.notify(
+            subject(WaitingEnvelope("a@acme.example", people)), Kind.FAILURE, people, NOW
+        )
+        assert b"\r\nDiagnostic-Code: %s; %s\r\n" % (kind, reply.encode()) in report
+
+
 def test_du_35_nobody_is_told_of_mail_from_nobody() -> None:
     people = (failed("b@x.example"),)
     for kind in Kind:
