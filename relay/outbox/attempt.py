@@ -71,7 +71,7 @@ async def attempt(
             if not may_send():
                 return Outcome(people, last="the lease ran out before the body was sent")
             final = await transaction.data([body])
-            answers = [final if answer.ok else answer for answer in answers]
+            answers = [final if answer.ok else _not_at_once(answer) for answer in answers]
         return _outcome(people, answers, answers[0], reports=reports)
     except InDoubt as error:
         return Outcome(people, in_doubt=True, last=str(error))
@@ -82,6 +82,12 @@ async def attempt(
         return _outcome(people, [answer] * len(people), answer)
     finally:
         await transaction.abandon()
+
+
+def _not_at_once(answer: UpstreamReply) -> UpstreamReply:
+    """Return "later" for a recipient beyond those that the server takes at once (RFC 5321 §4.5.3.1.10)."""
+    many = answer.status == "5.5.3" or (answer.code == 552 and not answer.status)
+    return UpstreamReply(452, "4.5.3", answer.text) if many else answer
 
 
 def answered(envelope: WaitingEnvelope, answer: UpstreamReply) -> Outcome:

@@ -87,6 +87,22 @@ async def test_each_recipient_has_its_own_end(bench: Bench) -> None:
         await until(lambda: not waiting(bench))
 
 
+@pytest.mark.parametrize("word", [b"552 too many recipients", b"550 5.5.3 too many recipients"])
+async def test_recipients_beyond_what_a_server_takes_at_once_follow(bench: Bench, word: bytes) -> None:
+    """RFC 5321 §4.5.3.1.10: a 552 that means "too many" is temporary; nobody gets a bounce."""
+    bench.server.answers["RCPT"] = [None, word + b"\r\n"]
+    async with bench.running():
+        await bench.outbox.accept(bench.parcel(BODY, "one@x.example", "two@x.example"))
+        await until(lambda: [row.recipients for row in waiting(bench)] == [1])
+        await until(lambda: waiting(bench)[0].worker == "")
+        bench.later(timedelta(minutes=6))
+        bench.outbox.ledger.wake.set()
+        await until(lambda: not waiting(bench))
+    assert [message.rcpts for message in bench.server.messages] == [
+        ["RCPT TO:<one@x.example>"], ["RCPT TO:<two@x.example>"],
+    ]  # fmt: skip
+
+
 async def test_retries_follow_the_schedule_and_end_with_a_report(bench: Bench) -> None:
     bench.server.answers["RCPT"] = b"451 4.3.0 later\r\n"
     async with bench.running():
