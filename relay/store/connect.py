@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Connection
+    from sqlalchemy.engine import ExceptionContext
 
 #: How long a lock is waited for; callers hear within 10 s that the store is busy.
 LOCK_SECONDS = 5
@@ -44,6 +45,8 @@ _POSTGRES: dict[str, str | int] = {
 }
 
 
+#: SQLSTATE of PostgreSQL: read_only_sql_transaction.
+_READ_ONLY = "25006"
 #: What a database, or waiting for one, raises. SQLAlchemy's other errors are mistakes in our own statements.
 _OF_THE_DATABASE = (DBAPIError, PoolTimeout)
 
@@ -99,9 +102,18 @@ def connect(url: URL, *, read_only: bool, size: int) -> Engine:
         options["options"] = f"{_POSTGRES['options']} -c default_transaction_read_only=on"
         common["isolation_level"] = "REPEATABLE READ"  # one moment for all statements, as SQLite gives
     try:
-        return create_engine(url, connect_args=options, pool_pre_ping=True, **common)
+        engine = create_engine(url, connect_args=options, pool_pre_ping=True, **common)
     except ModuleNotFoundError as error:
         raise StoreError("store.url: PostgreSQL needs its driver: deploy/venv postgres") from error
+    if not read_only:
+        event.listen(engine, "handle_error", _leave_demoted)
+    return engine
+
+
+def _leave_demoted(context: ExceptionContext) -> None:
+    """Drop the connections to a server that cannot be written any more: after a failover it is a standby."""
+    if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 _dumps = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

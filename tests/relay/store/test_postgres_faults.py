@@ -94,6 +94,16 @@ async def test_a_killed_connection_fails_its_group_and_the_next_works(on_postgre
     assert found == {*(f"n{n}" for n in range(9)), *schema.COUNTERS}
 
 
+async def test_a_server_that_was_demoted_is_left(on_postgres: Store) -> None:
+    """After a failover an open connection may lead to what is a reader now: the next one finds the writer."""
+    demoted = text("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+    await on_postgres.write(lambda tx: tx.execute(demoted) and None)
+    with pytest.raises(StoreError, match="read-only"):
+        await on_postgres.write(add)
+    assert await healed(on_postgres) < 10
+    await on_postgres.write(add)
+
+
 async def test_du_23_a_lock_held_elsewhere_ends_in_an_error_of_bounded_time(
     on_postgres: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
