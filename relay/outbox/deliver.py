@@ -147,9 +147,8 @@ class Deliverer:
         """Look at all servers and start what may start now; True when there may be more at once."""
         if self.braked():
             return False
-        now_us = micros(self.steady.now())
         started = 0
-        for due in await self.store.query(lambda tx: rows.due(tx, now_us)):
+        for due in await self.leases.due():
             started += await self._claim(tasks, due)
         return started > 0
 

@@ -14,6 +14,7 @@ from relay.clock import micros
 from relay.errors import StoreError
 from relay.outbox.spool import ROW_BYTES
 from relay.store import outbox as rows
+from relay.store import paces
 from relay.store.outbox import Claim, Row
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from relay.outbox.ledger import Ledger
+    from relay.store.outbox import Due
 
 #: A dead worker's messages come back after this long; a living one renews three times as often.
 LEASE = timedelta(seconds=60)
@@ -47,6 +49,23 @@ class Leases:
         #: until when (monotonic seconds) each message is ours
         self._until: dict[str, float] = {}
         self._ready: dict[int, deque[Leased]] = {}
+
+    async def due(self) -> list[Due]:
+        """Return the servers with mail whose time has come; StoreError.
+
+        The leases of all nodes go by one clock, that of the database which they share.
+        """
+        steady = self._ledger.steady
+        now_us = micros(steady.now())
+
+        def look(tx: Connection) -> tuple[list[Due], timedelta | None]:
+            shared = paces.shared_now(tx)
+            return rows.due(tx, now_us), None if shared is None else shared - steady.wall()
+
+        found, ahead = await self._store.query(look)
+        if ahead is not None:
+            steady.follow(ahead)
+        return found
 
     async def claim(
         self, server_id: int, limit: int, *, urgent_only: bool, suspects: bool = False

@@ -281,6 +281,8 @@ class Outbox:
         if self.store.sqlite:  # one process delivers; on PostgreSQL the leases of the dead run out
             now_us = micros(self.ledger.steady.now())
             await self.store.write(lambda tx: rows.recover(tx, now_us))
+        else:
+            await self.deliverer.leases.due()  # to go by the clock of all nodes from the first
         await self._tidy()
 
     async def _tidy_forever(self) -> None:

@@ -32,10 +32,21 @@ class Steady:
         self._base = wall()
         self._base_seconds = monotonic()
         self._jumped_at: float | None = None
+        self._ahead: timedelta | None = None
+
+    def wall(self) -> datetime:
+        """Return the wall clock, as wrong as it may be."""
+        return self._wall()
+
+    def follow(self, ahead: timedelta) -> None:
+        """Go by a clock that is ahead of ours by so much; at first, whatever that makes of the time."""
+        begins, self._ahead = self._ahead is None, ahead
+        if begins:
+            self._base, self._base_seconds = self._wall() + ahead, self._monotonic()
 
     def now(self) -> datetime:
         """Return the moment to schedule by."""
-        wall, seconds = self._wall(), self._monotonic()
+        wall, seconds = self._wall() + (self._ahead or timedelta()), self._monotonic()
         expected = self._base + timedelta(seconds=seconds - self._base_seconds)
         if abs(wall - expected) <= JUMP:
             self._jumped_at = None

@@ -15,6 +15,7 @@ from relay.outbox.attempt import Outcome
 from relay.outbox.envelope import Fate, WaitingEnvelope
 from relay.outbox.leases import Leases
 from relay.outbox.queue import Why
+from relay.outbox.schedule import Steady
 from relay.store import outbox as rows
 from relay.store import schema
 from tests.relay.outbox.conftest import BODY, LARGE, Bench, add_account, build, waiting
@@ -122,6 +123,25 @@ async def test_two_outboxes_on_one_store_deliver_each_message_once(bench: Bench)
     assert sorted(message.data for message in bench.server.messages) == sorted(
         b"X: %d\r\n\r\n" % n for n in range(40)
     )
+
+
+async def test_a_node_whose_clock_is_ahead_takes_nothing_from_the_others(bench: Bench) -> None:
+    """Its clock says that their leases are over; it goes by that of the database which they share."""
+    if bench.store.sqlite:  # all of it is one machine, with one clock
+        return
+    other = build(bench.store, bench.keyring, bench.config.folder, bench.server, bench.account)
+    wrong = Steady(lambda: clock.now() + timedelta(minutes=20), clock.monotonic)
+    other.outbox.ledger.steady = other.outbox.deliverer.steady = wrong
+    bench.server.gate = asyncio.Event()
+    await bench.outbox.accept(bench.parcel())
+    async with bench.running():
+        await until(lambda: bench.server.bodies == 1)
+        async with asyncio.TaskGroup() as tasks:
+            started = await other.outbox.deliverer._round(tasks)
+            bench.server.gate.set()
+        await until(lambda: not waiting(bench))
+    await other.pool.close()
+    assert (started, len(bench.server.messages)) == (False, 1)
 
 
 async def test_a_suspect_that_waits_for_its_server_keeps_no_other_suspect_waiting(
