@@ -239,7 +239,8 @@ def in_groups(
         emit({"done": total.ids, "skipped": total.skipped})
     else:
         click.echo(
-            f"{len(total.ids)} done" + (f", not there: {', '.join(total.skipped)}" if total.skipped else "")
+            f"{len(total.ids)} done"
+            + (f", gone or on its way: {', '.join(total.skipped)}" if total.skipped else "")
         )
     named = click.get_current_context().params["ids"]
     if named and not total.ids:  # what options choose may go its way before it is reached

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -132,8 +133,11 @@ class Deliverer:
         try:
             return await work(tasks)
         except RelayError:
-            await asyncio.sleep(POLL_SECONDS)
-            return False
+            pass  # the store's own health says so
+        except Exception as error:  # noqa: BLE001 - a row that cannot be read stops no other server's mail
+            self.metrics.bug("outbox", error)
+        await asyncio.sleep(POLL_SECONDS)
+        return False
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -147,19 +151,18 @@ class Deliverer:
         """Look at all servers and start what may start now; True when there may be more at once."""
         if self.braked():
             return False
-        started = 0
+        started = False
         for due in await self.leases.due():
-            started += await self._claim(tasks, due)
-        return started > 0
+            started |= await self._guarded(partial(self._claim, due=due), tasks)
+        return started
 
     async def _refill(self, tasks: asyncio.TaskGroup, server_id: int) -> bool:
         """Start the next messages for a server that has many, without a look at all the others first."""
-        if not self.braked() and not self._stopping:
-            await self._claim(tasks, Due(server_id, URGENT + 1, suspects=False))
-        return True
+        idle = self.braked() or self._stopping
+        return not idle and await self._claim(tasks, Due(server_id, URGENT + 1, suspects=False))
 
-    async def _claim(self, tasks: asyncio.TaskGroup, due: Due) -> int:
-        """Start as many messages for one server as it has room for, leased ahead or now; return how many."""
+    async def _claim(self, tasks: asyncio.TaskGroup, due: Due) -> bool:
+        """Start as many messages for one server as it has room for, leased ahead or now; return if any."""
         async with self._claiming:
             started = self._start_ready(tasks, due.server_id)
             room = self.servers.room(due.server_id, clock.monotonic())
@@ -181,16 +184,16 @@ class Deliverer:
             if only_urgent:
                 for leased in found:
                     self._start(tasks, leased)
-                return started + len(found)
+                return started or bool(found)
             self.leases.put(due.server_id, found)
-            return started + self._start_ready(tasks, due.server_id)
+            return self._start_ready(tasks, due.server_id) or started
 
-    def _start_ready(self, tasks: asyncio.TaskGroup, server_id: int) -> int:
+    def _start_ready(self, tasks: asyncio.TaskGroup, server_id: int) -> bool:
         """Start what is leased for a server as far as it has room; give the rest back if it is left alone."""
-        started = 0
+        started = False
         while self.leases.ready(server_id) and self.servers.room(server_id, clock.monotonic()) > 0:
             self._start(tasks, self.leases.next(server_id))
-            started += 1
+            started = True
         if not self.servers.running(server_id):
             self.leases.give_back(server_id)
         return started

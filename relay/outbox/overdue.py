@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from relay.clock import micros, moment
-from relay.errors import RelayError, StoreError
+from relay.errors import StoreError
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import WaitingEnvelope
 from relay.outbox.leases import LEASE
@@ -47,7 +47,9 @@ class Overdue:
                     continue
                 while await self.ledger.store.write(self._purge):
                     continue
-            except RelayError as error:
+            except StoreError:
+                pass  # the store's own health says so
+            except Exception as error:  # noqa: BLE001 - a row that cannot be read does not end the process
                 self.metrics.bug("outbox sweep", error)
             await asyncio.sleep(SWEEP_SECONDS)
 

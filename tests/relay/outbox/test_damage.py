@@ -1,19 +1,21 @@
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from relay import clock
 from relay.errors import StoreError
-from relay.events import DeliveryTried
+from relay.events import BugFound, DeliveryTried
 from relay.keyring import Keyring
-from relay.outbox import envelope, hold
+from relay.outbox import envelope, hold, overdue
 from relay.outbox.queue import Why
 from relay.outbox.spool import BodyLost
 from relay.store import schema
-from tests.relay.outbox.conftest import BODY, LARGE, Bench, build, waiting
+from tests.relay.outbox.conftest import BODY, LARGE, Bench, add_account, build, waiting
 from tests.relay.upstream.fake import until
 
 
@@ -28,6 +30,10 @@ async def test_a_lost_body_is_set_aside_and_said(bench: Bench) -> None:
         await until(lambda: waiting(bench)[0].state == "poison")
     with pytest.raises(BodyLost):
         bench.outbox.spool.load(number)
+
+
+def said(bench: Bench) -> set[str]:
+    return {event.where for event in bench.metrics.events if isinstance(event, BugFound)}
 
 
 @pytest.mark.parametrize("body", [BODY, LARGE], ids=["row", "file"])
@@ -72,6 +78,41 @@ async def test_a_damaged_row_is_set_aside_and_stops_nobody_else(bench: Bench) ->
     assert {row.id: row.state for row in waiting(bench)} == dict.fromkeys(bad, "poison")
     with bench.store.begin() as tx:
         assert hold.delete(tx, deed, bad).ids == bad
+
+
+async def test_a_row_that_cannot_be_read_stops_nobody_else(bench: Bench) -> None:
+    """Neither the delivery of other servers' mail nor the process: it is a bug, and is said."""
+    if not bench.store.sqlite:  # PostgreSQL takes no such value
+        return
+    other = add_account(bench.store, "other")
+    bad = await bench.outbox.accept(bench.parcel())
+    with bench.store.begin() as tx:
+        tx.execute(text("UPDATE outbox SET hits = 'no JSON', deadline_us = 0"))
+    good = bench.parcel(b"X: good\r\n\r\n")
+    async with bench.running():
+        await bench.outbox.accept(replace(good, account=other))
+        await until(lambda: [message.data for message in bench.server.messages] == [b"X: good\r\n\r\n"])
+        await until(lambda: {"outbox", "outbox sweep"} == said(bench))
+    with bench.store.read() as tx:
+        assert tx.execute(text("SELECT id FROM outbox")).scalars().all() == [bad]
+
+
+async def test_a_store_that_is_away_is_no_bug_of_the_sweep(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[int] = []
+
+    async def away() -> bool:
+        swept.append(1)
+        raise StoreError("the store is away")
+
+    monkeypatch.setattr(overdue, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(bench.outbox.overdue, "sweep", away)
+    sweeping = asyncio.create_task(bench.outbox.overdue.run())
+    await until(lambda: len(swept) > 1)
+    sweeping.cancel()
+    await asyncio.gather(sweeping, return_exceptions=True)
+    assert said(bench) == set()
 
 
 async def test_what_cannot_be_looked_at_for_now_stops_no_notices(bench: Bench) -> None:
