@@ -97,7 +97,6 @@ def release(tx: Connection, deed: Deed, reports: Reports, ids: Sequence[str]) ->
             envelope=envelope.seal(reports.keyring, number),
             recipients=len(envelope.waiting),
             deaths=0,
-            told=False,
         )
         journal.amend(tx, number, outcome="queued")
     _note(tx, deed, "held.release", done.ids)

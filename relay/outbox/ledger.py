@@ -141,7 +141,6 @@ class Ledger:
             "last": screened.reason,
             "score": screened.score,
             "hits": list(screened.hits),
-            "told": False,
         }
 
         def work(tx: Connection) -> bool:

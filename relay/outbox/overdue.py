@@ -98,4 +98,4 @@ class Overdue:
             body = await self.ledger.body(row)
             kind = Kind.EXPIRING if held else Kind.DELAY
             told = self.ledger.reports.about(row, envelope, body, (kind,), now, end)
-        await self.ledger.settle(row, told, told=True, deadline_us=micros(end), next_us=row.next_us)
+        await self.ledger.settle(row, told, deadline_us=micros(end), next_us=row.next_us)

@@ -80,6 +80,5 @@ class Reports:
             size=len(message),
             recipients=1,
             envelope=ours.seal(self.keyring, number),
-            told=True,
         )
         return row, self.spool.seal(number, [message])

@@ -66,7 +66,6 @@ class Row:
     deaths: int = 0
     fence: int = 0
     worker: str = ""
-    told: bool = False
     last: str = ""
     score: float = 0.0
     hits: Sequence[dict[str, Any]] = ()

@@ -46,7 +46,6 @@ outbox = Table(
     words("worker"),
     number("size"),
     Column("recipients", Integer, nullable=False),
-    Column("told", Boolean, nullable=False, server_default=false()),
     # JSON of sender and recipients with their states, sealed
     Column("envelope", LargeBinary, nullable=False),
     # the body is a file of the spool folder, not a row of outbox_body

@@ -307,7 +307,6 @@ def upgrade() -> None:
         sa.Column("worker", sa.Text(), server_default=sa.text("''"), nullable=False),
         sa.Column("size", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("recipients", sa.Integer(), nullable=False),
-        sa.Column("told", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("envelope", sa.LargeBinary(), nullable=False),
         sa.Column("in_file", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.Column("last", sa.Text(), server_default=sa.text("''"), nullable=False),
