@@ -15,20 +15,22 @@ from policies import retry
 from relay import clock
 from relay.clock import micros, moment
 from relay.errors import StoreError
+from relay.events import DeliveryTried
 from relay.log import nameless
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import Fate, Recipient
 from relay.outbox.parcel import Why, is_foreign
 from relay.outbox.schedule import Steady
 from relay.outbox.spool import BodyLost
+from relay.store import accounts, paces
 from relay.store import outbox as rows
-from relay.store import paces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
 
+    from relay.events import Event
     from relay.keyring import Keyring
     from relay.outbox.attempt import Outcome
     from relay.outbox.envelope import WaitingEnvelope
@@ -62,6 +64,8 @@ class Ledger:
         #: set when there may be something to do at once
         self.wake = asyncio.Event()
         self.chance: Callable[[], float] = random.random
+        #: who hears of what is given up
+        self.emit: Callable[[Event], object] = lambda _event: None
         #: messages that are over, and who waits until they are deleted
         self._ends: list[tuple[Row, asyncio.Future[bool]]] = []
         self._ending: asyncio.Task[None] | None = None
@@ -211,12 +215,25 @@ class Ledger:
                 self.store.write_later(work)  # before whatever its worker writes now
             raise
 
-    async def give_up(self, row: Row, envelope: WaitingEnvelope, status: str, text: str) -> None:
-        """End a message without an attempt; its sender is told."""
-        fates = tuple(one.became(Fate.FAILED, status, text) for one in envelope.waiting)
-        body = await self.body(row)
-        failed = replace(envelope, recipients=fates)
-        await self.finish(row, self.reports.about(row, failed, body, (Kind.FAILURE,), self.steady.now()))
+    async def give_up(
+        self, row: Row, envelope: WaitingEnvelope, status: str, text: str, *, stranger: bool = False
+    ) -> None:
+        """End a message without an attempt; its sender is told or, where that is a stranger, its account."""
+        logins = await self.store.query(lambda tx: accounts.logins(tx, [row.account_id]))
+        login, now = logins.get(row.account_id, ""), self.steady.now()
+        if stranger:
+            told = self.reports.digest([row], login, now)
+        else:
+            fates = tuple(one.became(Fate.FAILED, status, text) for one in envelope.waiting)
+            failed = replace(envelope, recipients=fates)
+            told = self.reports.about(row, failed, await self.body(row), (Kind.FAILURE,), now)
+        await self.finish(row, told)
+        self.emit(
+            DeliveryTried(
+                id=row.id, login=login, outcome="failed", attempt=row.attempts, delivered=0,
+                failed=len(envelope.waiting), waiting=0, answer=f"{status} {text}", seconds=0.0,
+            )
+        )  # fmt: skip
 
 
 def _add(tx: Connection, told: Sequence[tuple[Row, bytes]]) -> bool:

@@ -13,7 +13,7 @@ from relay.outbox.envelope import WaitingEnvelope
 from relay.outbox.leases import LEASE
 from relay.outbox.parcel import Why, is_foreign
 from relay.outbox.spool import BodyLost
-from relay.store import accounts, answers
+from relay.store import answers
 from relay.store import outbox as rows
 from relay.store.outbox import Claim, Row, State
 
@@ -82,19 +82,14 @@ class Overdue:
         envelope = WaitingEnvelope.unseal(self.ledger.keyring, row.id, row.envelope)
         held = row.state == State.HELD
         end = moment(row.at_us) + (self.hold_for if held else self.ledger.reports.schedule.lifetime)
-        silent = held and is_foreign(row.hits)
-        if now >= end and silent:  # its account hears of it instead
-            logins = await self.ledger.store.query(lambda tx: accounts.logins(tx, [row.account_id]))
-            login = logins.get(row.account_id, "")
-            await self.ledger.finish(row, self.ledger.reports.digest([row], login, now))
-            return
+        stranger = held and is_foreign(row.hits)
         if now >= end:
             status, text = ("5.7.1", "It was held for checking and not released") if held else (
                 "5.4.7", "It could not be delivered in time")  # fmt: skip
-            await self.ledger.give_up(row, envelope, status, text)
+            await self.ledger.give_up(row, envelope, status, text, stranger=stranger)
             return
         told = []
-        if row.reason != Why.STANDING and not silent:  # its sender was told why, once for all of it
+        if row.reason != Why.STANDING and not stranger:  # its sender was told why, once for all of it
             body = await self.ledger.body(row)
             kind = Kind.EXPIRING if held else Kind.DELAY
             told = self.ledger.reports.about(row, envelope, body, (kind,), now, end)

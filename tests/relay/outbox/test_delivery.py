@@ -126,6 +126,17 @@ async def test_retries_follow_the_schedule_and_end_with_a_report(bench: Bench) -
     )
 
 
+async def test_du_35_the_end_of_mail_that_nobody_is_told_of_is_logged(bench: Bench) -> None:
+    people = (Recipient("b@x.example"), Recipient("c@x.example"))
+    number = await bench.outbox.accept(bench.parcel(envelope=WaitingEnvelope("", people)))
+    bench.later(timedelta(days=5, minutes=1))
+    assert await bench.outbox.overdue.sweep()
+    assert waiting(bench) == []
+    (said,) = [event for event in bench.metrics.events if isinstance(event, DeliveryTried)]
+    assert (said.id, said.login, said.outcome, said.failed) == (number, "a@acme.example", "failed", 2)
+    assert said.answer == "5.4.7 It could not be delivered in time"
+
+
 async def test_a_delay_is_told_once(bench: Bench) -> None:
     bench.server.answers["RCPT"] = [b"451 4.3.0 later\r\n"]
     async with bench.running():
