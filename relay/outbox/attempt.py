@@ -72,7 +72,8 @@ async def attempt(
                 return Outcome(people, last="the lease ran out before the body was sent")
             final = await transaction.data([body])
             answers = [final if answer.ok else _not_at_once(answer) for answer in answers]
-        return _outcome(people, answers, answers[0], reports=reports)
+        telling = min(answers, key=lambda one: (not one.temporary, one.ok))  # why it waits, or fails
+        return _outcome(people, answers, telling, reports=reports)
     except InDoubt as error:
         return Outcome(people, in_doubt=True, last=str(error))
     except Unreachable as error:

@@ -20,7 +20,7 @@ from relay.log import nameless
 from relay.outbox.bounce import Kind
 from relay.outbox.envelope import Fate, Recipient
 from relay.outbox.parcel import Why, is_foreign
-from relay.outbox.schedule import Steady
+from relay.outbox.schedule import Sparing, Steady
 from relay.outbox.spool import BodyLost
 from relay.store import accounts, paces
 from relay.store import outbox as rows
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RECORD_SECONDS = 1.0
+#: Of so many held messages an hour an account is told.
+HELD_NOTES = 10
 #: So long before held mail expires its sender hears of it.
 NOTICE = timedelta(days=1)
 
@@ -64,6 +66,7 @@ class Ledger:
         #: set when there may be something to do at once
         self.wake = asyncio.Event()
         self.chance: Callable[[], float] = random.random
+        self.notes = Sparing(HELD_NOTES)
         #: who hears of what is given up
         self.emit: Callable[[Event], object] = lambda _event: None
         #: messages that are over, and who waits until they are deleted
@@ -130,7 +133,8 @@ class Ledger:
         now = self.steady.now()
         body = b"".join(screened.pieces)
         ready = replace(envelope, unscreened=False)
-        kinds = () if is_foreign(screened.hits) else (Kind.HELD,)
+        tells = not is_foreign(screened.hits) and self.notes.allows(row.account_id, clock.monotonic())
+        kinds = (Kind.HELD,) if tells else ()
         told = self.reports.about(row, ready, body, kinds, now, now + hold_for)
         sealed = None if row.in_file else self.spool.seal(row.id, [body])
         if row.in_file:

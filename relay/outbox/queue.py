@@ -23,7 +23,6 @@ from relay.outbox.ledger import NOTICE, Ledger
 from relay.outbox.overdue import Overdue
 from relay.outbox.parcel import Parcel, Why
 from relay.outbox.report import HEAD_BYTES, Reports
-from relay.outbox.schedule import Sparing
 from relay.outbox.spool import ROW_BYTES, Full, Spool
 from relay.store import accounts, answers, changes, paces
 from relay.store import outbox as rows
@@ -51,8 +50,6 @@ __all__ = ["Answer", "Full", "Outbox", "Parcel", "Recipient", "WaitingEnvelope",
 ORPHANS = 500
 TIDY_SECONDS = 3600.0
 MEASURE_SECONDS = 5.0
-#: Of so many held messages an hour an account is told.
-HELD_NOTES = 10
 #: Mail whose server has not been asked yet, and of it what may go at once.
 NOT_TRIED = (Why.QUEUE, Why.PACED, Why.HELD, Why.UNSCREENED, Why.RETURNED)
 AT_ONCE = (Why.QUEUE, Why.PACED, Why.RETURNED)
@@ -98,7 +95,6 @@ class Outbox:
         self.deliverer = Deliverer(self.ledger, pool, routes, metrics, config.outbox.concurrency)
         self.deliverer.hold_for = self.hold_for
         self.metrics = metrics
-        self.notes = Sparing(HELD_NOTES)
         self.overdue = Overdue(self.ledger, metrics, self.hold_for)
         #: answers whose arrival at the client is in doubt
         self.doubts = Doubts(store, keyring, self.ledger.steady)
@@ -145,7 +141,7 @@ class Outbox:
         """
         row = self._row(parcel, State.HELD, 0, max(self.hold_for - NOTICE, self.hold_for / 2))
         told = []
-        if tell_sender and self.notes.allows(parcel.account.id, clock.monotonic()):
+        if tell_sender and self.ledger.notes.allows(parcel.account.id, clock.monotonic()):
             now = self.ledger.steady.now()
             head = b"".join(parcel.pieces)[:HEAD_BYTES]
             told = self.reports.about(

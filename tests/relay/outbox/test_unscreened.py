@@ -8,6 +8,7 @@ from relay import clock
 from relay.events import DeliveryTried
 from relay.model import Account, State
 from relay.outbox import hold
+from relay.outbox.ledger import HELD_NOTES
 from relay.outbox.parcel import Screened
 from relay.outbox.queue import Recipient, WaitingEnvelope, Why
 from relay.store import outbox as rows
@@ -50,6 +51,20 @@ async def test_unscreened_mail_never_leaves_as_it_came(bench: Bench, body: bytes
         await until(lambda: bench.server.messages)
     assert bench.server.messages[0].data == b"X-Stamped: yes\r\n" + body
     assert asked == [("a@acme.example", body)] * 2
+
+
+async def test_a_campaign_that_is_held_at_last_does_not_bury_its_sender(bench: Bench) -> None:
+    async def screen(*_: object) -> Screened:
+        return Screened("hold", [BODY], "Looks like spam", 8.0)
+
+    bench.outbox.deliverer.rescreen = screen
+    envelope = WaitingEnvelope("a@acme.example", (Recipient("b@x.example"),), unscreened=True)
+    for _ in range(HELD_NOTES + 5):
+        await bench.outbox.accept(bench.parcel(envelope=envelope, why=Why.UNSCREENED))
+    bench.later(timedelta(minutes=6))
+    async with bench.running():
+        await until(lambda: {row.state for row in waiting(bench)} == {"held"})
+    assert len(bench.server.messages) == HELD_NOTES
 
 
 @pytest.mark.parametrize("body", [BODY, LARGE], ids=["row", "file"])
