@@ -331,7 +331,7 @@ class Transaction:
 
     def _discard(self) -> None:
         connection, self._connection = self._connection, None
-        self._dirty, self._mail = False, None
+        self._dirty, self._mail, self.accepted = False, None, 0
         if connection is not None:
             self._pool.discard(self._route, connection)
 
@@ -348,7 +348,7 @@ class Transaction:
         if not connection.usable:
             self._discard()
             return
-        self._connection = self._mail = None
+        self._connection, self._mail, self.accepted = None, None, 0
         if not self._dirty:
             self._pool.release(self._route, connection)
             return

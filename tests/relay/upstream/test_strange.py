@@ -137,6 +137,18 @@ async def test_one_dead_host_among_a_domains_mx_stops_no_mail() -> None:
     await connector.resolver.close()
 
 
+async def test_recipients_of_a_transaction_that_was_given_up_count_no_more(
+    pool: Pool, server: FakeServer
+) -> None:
+    transaction = pool.transaction(server.route())
+    await transaction.mail_rcpt("a@acme.example", "b@there.example")
+    await transaction.abandon()
+    server.answers["RCPT"] = [b"450 4.2.1 later\r\n"]
+    await transaction.mail_rcpt("a@acme.example", "b@there.example")
+    assert (await transaction.data([b"Subject: x\r\n\r\n"])).status == "5.5.1"
+    assert "DATA" not in server.verbs()
+
+
 @pytest.mark.parametrize("verb", ["MAIL", "RCPT", "DATA", "DOT"])
 @pytest.mark.parametrize("code", [354, 334])
 async def test_an_answer_out_of_place_refuses_no_message(
