@@ -228,15 +228,13 @@ class Outbox:
         now = self.ledger.steady.now()
 
         def work(tx: Connection) -> str:
-            earlier = answers.recall(tx, now, answer_key) if answer_key else None
-            if earlier is not None and earlier.queue_id:
-                return earlier.queue_id
+            # until the client shows that it heard our 250, its retry must find this message
+            queue_id = answers.owe(tx, now, answer_key, row.id) if answer_key else row.id
+            if queue_id != row.id:
+                return queue_id
             rows.add(tx, row, sealed)
             for report, body in told:
                 rows.add(tx, report, body)
-            if answer_key:
-                # until the client shows that it heard our 250, its retry must find this message
-                answers.remember(tx, now, answer_key, Answer(250, "", row.id))
             return row.id
 
         return work

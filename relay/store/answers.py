@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, text
 
 from relay.clock import micros
 from relay.store.schema import answer as _table
@@ -35,16 +35,27 @@ class Answer:
 UNDER_WAY = Answer(451, "No answer yet; please try again later")
 
 
+# one statement each, so that two nodes that take the same message at once keep one of them
+_KEEP = text(
+    "INSERT INTO answer (key, expires_us, code, text, queue_id) VALUES (:key, :expires, :code, :text, :id) "
+    "ON CONFLICT (key) DO UPDATE SET code = excluded.code, expires_us = excluded.expires_us, "
+    "text = excluded.text, queue_id = excluded.queue_id"
+)
+_OWE = text(f"{_KEEP.text} WHERE answer.queue_id = '' OR answer.expires_us <= :now RETURNING queue_id")
+
+
+def owe(tx: Connection, now: datetime, key: bytes, queue_id: str) -> str:
+    """Note that a message waits here whose client is owed a 250; return its id, or that of an earlier one."""
+    values = {"key": key, "now": micros(now), "expires": micros(now + LASTS), "code": 250, "text": ""}
+    if tx.execute(_OWE, values | {"id": queue_id}).scalar() is None:
+        return str(tx.execute(select(_table.c.queue_id).where(_table.c.key == key)).scalar_one())
+    return queue_id
+
+
 def remember(tx: Connection, now: datetime, key: bytes, answer: Answer) -> None:
     """Keep an answer for 24 hours; the newest one counts."""
-    values = {
-        "expires_us": micros(now + LASTS),
-        "code": answer.code,
-        "text": answer.text,
-        "queue_id": answer.queue_id,
-    }
-    if not tx.execute(update(_table).where(_table.c.key == key).values(values)).rowcount:
-        tx.execute(insert(_table).values(key=key, **values))
+    values = {"key": key, "expires": micros(now + LASTS), "code": answer.code, "text": answer.text}
+    tx.execute(_KEEP, values | {"id": answer.queue_id})
 
 
 def expect(tx: Connection, now: datetime, key: bytes) -> None:

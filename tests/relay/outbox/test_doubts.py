@@ -14,9 +14,10 @@ from relay.outbox.doubts import UnderWay
 from relay.outbox.parcel import Why
 from relay.smtp import reply as replies
 from relay.store.answers import Answer
+from relay.store.engine import Store
 from relay.upstream.errors import InDoubt, Unreachable
 from relay.upstream.reply import UpstreamReply
-from tests.relay.outbox.conftest import BODY, Bench, waiting
+from tests.relay.outbox.conftest import BODY, LARGE, Bench, build, waiting
 from tests.relay.upstream.fake import until
 
 if TYPE_CHECKING:
@@ -85,3 +86,17 @@ async def test_a_client_that_went_finds_what_was_taken_though_the_answer_would_h
     under_way.settled(b"other", session, replies.LOCAL_PROBLEM, heard=False)
     await bench.store.flush()
     assert await bench.outbox.doubts.recall(b"other") is None
+
+
+async def test_two_nodes_that_take_the_same_message_at_once_keep_it_once(bench: Bench) -> None:
+    store = Store(bench.store.url.render_as_string(hide_password=False), bench.config.folder)
+    other = build(store, bench.keyring, bench.config.folder, bench.server, bench.account)
+    for n in range(20):
+        key = b"key %d" % n
+        taken = [one.outbox.accept(one.parcel(LARGE, answer_key=key)) for one in (bench, other)]
+        first, second = await asyncio.gather(*taken)
+        assert first == second
+    assert len(waiting(bench)) == 20
+    assert len([path for path in bench.outbox.spool.folder.rglob("*") if path.is_file()]) == 20
+    store.close()
+    await other.pool.close()
