@@ -36,7 +36,7 @@ from relay.events import BreakerOpened, StandingChanged
 from relay.model import Level, Mode, Standing, State
 from relay.store import accounts, audit, changes, complaints, decisions, journal, judging, logins, tallies
 from relay.store.schema import SPAM_SCORE
-from relay.store.standing import ending, hold, set_standing, standing_of
+from relay.store.standing import ending, lock, set_standing, standing_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -204,7 +204,7 @@ class Judge:
         return Plan(judged, following, held)
 
     def _decide(self, tx: Connection, account_id: int, now: datetime) -> tuple[str, StandingChanged] | None:
-        hold(tx, Level.ACCOUNT, account_id)  # two nodes give one warning
+        lock(tx, Level.ACCOUNT, account_id)  # two nodes give one warning
         plan = self._plan(tx, account_id, now)
         if plan is None:
             return None

@@ -13,8 +13,8 @@ from relay import clock
 from relay.clock import micros
 from relay.errors import StoreError
 from relay.outbox.spool import ROW_BYTES
+from relay.store import connect
 from relay.store import outbox as rows
-from relay.store import paces
 from relay.store.outbox import Claim, Row
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Leases:
         now_us = micros(steady.now())
 
         def look(tx: Connection) -> tuple[list[Due], timedelta | None]:
-            shared = paces.shared_now(tx)
+            shared = connect.shared_now(tx)
             return rows.due(tx, now_us), None if shared is None else shared - steady.wall()
 
         found, ahead = await self._store.query(look)

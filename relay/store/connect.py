@@ -10,7 +10,7 @@ from time import sleep
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -20,6 +20,7 @@ from relay.errors import Conflict, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
 
     from sqlalchemy import Connection
@@ -235,3 +236,11 @@ def is_fault_of_store(error: BaseException) -> bool:
     state = getattr(original, "sqlstate", None)
     # 22 bad data, 23 broken constraint: the work's. 42 is ours to fix: a missing table or column.
     return state is None or str(state)[:2] not in ("22", "23")
+
+
+def shared_now(tx: Connection) -> datetime | None:
+    """Return the moment by the clock of a database that several machines share; None on SQLite."""
+    if tx.dialect.name != "postgresql":
+        return None
+    now: datetime = tx.execute(select(func.clock_timestamp())).scalar_one()
+    return now

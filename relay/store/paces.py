@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement, and_, delete, func, select, text, update
+from sqlalchemy import ColumnElement, and_, delete, select, text, update
 
 from relay.store.outbox import State
 from relay.store.schema import outbox as _table
@@ -12,18 +12,8 @@ from relay.store.schema import pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
     from sqlalchemy import Connection
-
-
-def shared_now(tx: Connection) -> datetime | None:
-    """Return the moment by the clock of a database that several machines share; None on SQLite."""
-    if tx.dialect.name != "postgresql":
-        return None
-    now: datetime = tx.execute(select(func.clock_timestamp())).scalar_one()
-    return now
-
 
 # one statement on both databases, so that two nodes never get the same turn
 _RESERVE = text(

@@ -42,7 +42,7 @@ def standing_of(tx: Connection, level: Level, subject_id: int) -> Standing:
     return rows.standing(row)
 
 
-def hold(tx: Connection, level: Level, subject_id: int) -> None:
+def lock(tx: Connection, level: Level, subject_id: int) -> None:
     """Keep other nodes from deciding about a subject until this transaction ends."""
     table = TABLES[level]
     tx.execute(select(table.c.id).where(table.c.id == subject_id).with_for_update())
