@@ -56,19 +56,26 @@ STAYS = (Why.REPORT, Why.RETURNED, Why.RELEASED)
 class Ledger:
     """Reads bodies and writes outcomes for one worker; every write is fenced: a late one changes nothing."""
 
-    def __init__(self, store: Store, keyring: Keyring, spool: Spool, reports: Reports) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keyring: Keyring,
+        spool: Spool,
+        reports: Reports,
+        emit: Callable[[Event], object],
+    ) -> None:
+        """Work with these parts; `emit` hears of what is given up."""
         self.store = store
         self.keyring = keyring
         self.spool = spool
         self.reports = reports
+        self.emit = emit
         self.steady = Steady(clock.now, clock.monotonic)
         self.worker = secrets.token_hex(8)
         #: set when there may be something to do at once
         self.wake = asyncio.Event()
         self.chance: Callable[[], float] = random.random
         self.notes = Sparing(HELD_NOTES)
-        #: who hears of what is given up
-        self.emit: Callable[[Event], object] = lambda _event: None
         #: messages that are over, and who waits until they are deleted
         self._ends: list[tuple[Row, asyncio.Future[bool]]] = []
         self._ending: asyncio.Task[None] | None = None

@@ -90,8 +90,7 @@ class Outbox:
         self.all_in_rows = config.outbox.bodies == "database"
         if store.sqlite and store.url.database:
             self.spool.beside = (Path(store.url.database).parent,)
-        self.ledger = Ledger(store, keyring, self.spool, self.reports)
-        self.ledger.emit = metrics.emit
+        self.ledger = Ledger(store, keyring, self.spool, self.reports, metrics.emit)
         self.deliverer = Deliverer(self.ledger, pool, routes, metrics, config.outbox.concurrency)
         self.deliverer.hold_for = self.hold_for
         self.metrics = metrics
