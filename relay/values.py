@@ -1,4 +1,4 @@
-"""The kinds of values that the configuration and the command line take, in the operator's notation."""
+"""The values that the configuration and the command line take and give, in the operator's notation."""
 
 from __future__ import annotations
 

@@ -41,16 +41,41 @@ class Line(click.ParamType[str, str]):
         return text
 
 
-class StaffName(click.ParamType[str, str]):
-    """What a member of staff is called."""
+class _Formed(click.ParamType[str, str]):
+    """A text of one form: `form` is its pattern, `says` what it is, for whoever wrote another."""
 
-    name = "NAME"
+    form = ""
+    says = ""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the text if it is one."""
-        if not re.fullmatch(STAFF_NAME, str(value)):
-            self.fail(f"{value!r} is no name: letters, digits and . _ @ -, 60 at most", param, ctx)
+        if not re.fullmatch(self.form, str(value)):
+            self.fail(f"{value!r} is no {self.says}", param, ctx)
         return str(value)
+
+
+class StaffName(_Formed):
+    """What a member of staff is called."""
+
+    name = "NAME"
+    form = STAFF_NAME
+    says = "name: letters, digits and . _ @ -, 60 at most"
+
+
+class CustomerName(_Formed):
+    """A customer's name: it stands in configuration, addresses of pages and headers of mail."""
+
+    name = "NAME"
+    form = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+    says = "name: letters, digits, dots and dashes, 63 at most; any words by --brand"
+
+
+class Mailbox(_Formed):
+    """A mail address on the command line; an empty text takes it away."""
+
+    name = "ADDRESS"
+    form = f"|{MAILBOX}"
+    says = "mail address"
 
 
 class Sender(Line):
@@ -64,22 +89,6 @@ class Sender(Line):
         if text != "*" and not re.fullmatch(r"[^\s@]*@[^\s@*]+", text):
             self.fail(f"{text[:60]!r} is no sender: write ADDRESS, @DOMAIN or *", param, ctx)
         return super().convert(text, param, ctx)
-
-
-class CustomerName(click.ParamType[str, str]):
-    """A customer's name: it stands in configuration, addresses of pages and headers of mail."""
-
-    name = "NAME"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text if it is one."""
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", str(value)):
-            self.fail(
-                f"{value!r} is no name: letters, digits, dots and dashes, 63 at most; any words by --brand",
-                param,
-                ctx,
-            )
-        return str(value)
 
 
 class Domain(click.ParamType[str, str]):
@@ -97,18 +106,6 @@ class Domain(click.ParamType[str, str]):
         if not re.fullmatch(r"(?=.{4,253}$)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?\.)+[a-z0-9-]{2,63}", text):
             self.fail(f"{value!r} is no domain such as mail.example", param, ctx)
         return text
-
-
-class Mailbox(click.ParamType[str, str]):
-    """A mail address on the command line; an empty text takes it away."""
-
-    name = "ADDRESS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text if it is one."""
-        if value and not re.fullmatch(MAILBOX, str(value)):
-            self.fail(f"{value!r} is no mail address", param, ctx)
-        return str(value)
 
 
 class LoginAndFile(click.ParamType[tuple[str, str], str]):
