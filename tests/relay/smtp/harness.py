@@ -315,13 +315,6 @@ class Services:
             await service.listener.drain(2.0)
 
 
-async def settled(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - looks at facts that tell nobody
-            await asyncio.sleep(0.005)
-
-
 async def served_within(service: Service, seconds: float) -> None:
     """Another client gets its greeting and an answer."""
     started = steady()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.relay.smtp.harness import settled
+from tests.relay.upstream.fake import until
 
 if TYPE_CHECKING:
     from tests.relay.smtp.harness import Service, Services
@@ -37,7 +37,7 @@ async def test_drain_gives_up_after_its_time(service: Service) -> None:
     await stuck.open_message()
     await asyncio.wait_for(service.listener.drain(0.1), 5)
     assert await stuck.ended()
-    await settled(lambda: service.shared.open == 0)
+    await until(lambda: service.shared.open == 0)
     await stuck.close()
 
 

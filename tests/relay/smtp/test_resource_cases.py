@@ -14,7 +14,8 @@ import pytest
 from relay.smtp import reply as replies
 from relay.smtp import server
 from relay.smtp.session import Event
-from tests.relay.smtp.harness import SmallDoor, served_within, settled
+from tests.relay.smtp.harness import SmallDoor, served_within
+from tests.relay.upstream.fake import until
 
 if TYPE_CHECKING:
     from relay.smtp.content import Content
@@ -101,7 +102,7 @@ async def test_re_07_a_reset_in_data_sends_nothing(service: Service) -> None:
         await client.open_message()
         await client.send(b"Subject: a\r\n\r\n" + b"x\r\n" * number)
         reset(client)
-    await settled(lambda: service.shared.open == 0)
+    await until(lambda: service.shared.open == 0)
     assert service.door.messages == []
     assert service.door.calls.count("abandon") == 20
 
@@ -129,11 +130,11 @@ async def test_re_18_replies_that_nobody_reads_stop_the_reading(services: Servic
     client.writer.transport.pause_reading()  # type: ignore[attr-defined]
     client.writer.write(b"NOOP\r\n" * 700_000)
     (wire,) = service.listener.wires
-    await settled(lambda: wire.stalled)
+    await until(lambda: wire.stalled)
     await served_within(service, 2)
     assert wire.frames.waiting < 1_000_000
     reset(client)
-    await settled(lambda: not service.listener.wires)
+    await until(lambda: not service.listener.wires)
 
 
 async def test_re_20_all_connections_are_bounded(services: Services) -> None:
@@ -145,7 +146,7 @@ async def test_re_20_all_connections_are_bounded(services: Services) -> None:
         assert (await other.reply()).startswith("421 4.3.2")
         assert await other.ended()
     await clients[0].close()
-    await settled(lambda: service.shared.open == 4)
+    await until(lambda: service.shared.open == 4)
     await served_within(service, 2)
     for client in clients:
         client.writer.close()
@@ -196,7 +197,7 @@ async def test_a_lost_client_does_not_stop_the_commit(service: Service, how: str
         await client.close()
     await asyncio.sleep(0.05)
     service.door.gate.set()
-    await settled(lambda: service.shared.open == 0)
+    await until(lambda: service.shared.open == 0)
     assert len(service.door.messages) == 1
     client.writer.close()
 

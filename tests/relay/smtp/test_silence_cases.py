@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from relay.smtp import wire
 from relay.smtp.session import Event
-from tests.relay.smtp.harness import served_within, settled
+from tests.relay.smtp.harness import served_within
+from tests.relay.upstream.fake import until
 from tests.steady import steady
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ async def test_a_client_that_falls_silent_in_a_message_keeps_nothing_scarce(
         await client.expect("NOOP", "250")
         assert "slow" not in service.door.calls
         await client.expect("MAIL FROM:<user@example.org>", "250")
-        await settled(lambda: service.door.calls.count("slow") == 1)
+        await until(lambda: service.door.calls.count("slow") == 1)
         await client.expect("RCPT TO:<b@example.net>", "250")
-        await settled(lambda: service.door.calls.count("slow") == 2)
+        await until(lambda: service.door.calls.count("slow") == 2)
         await client.expect("NOOP", "250")

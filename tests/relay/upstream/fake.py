@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from relay.model import Tls
 from relay.upstream.route import Route
+from tests.steady import steady
 
 if TYPE_CHECKING:
     import ssl
@@ -263,10 +264,9 @@ class _Dialog:
         await self.answer("DOT", b"250 2.0.0 queued as F00D\r\n")
 
 
-async def until(fact: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(fact: Callable[[], object], seconds: float = 60.0) -> None:
     """Return as soon as `fact()` is true; AssertionError if it stays false."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
+    end = steady() + seconds
     while not fact():
-        assert loop.time() < end, "it never became true"
+        assert steady() < end, "it never became true"
         await asyncio.sleep(0.002)
